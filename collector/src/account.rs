@@ -1,0 +1,244 @@
+//! The running account of the collector: every number it exports, as one plain value.
+//!
+//! Owns the data types of the account. The pipeline's core updates one `Account` and publishes copies of it; metrics,
+//! the account line and `status` only read such copies, so that all of them say the same. Counters here never go down.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::audit::status::KernelStatus;
+use crate::clock::TimeMs;
+use crate::event::{Cause, Outcome};
+use crate::probe::observation::Verdict;
+
+/// Everything the collector counts.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// When this copy was taken.
+    pub at: TimeMs,
+    /// What came in.
+    pub input: Input,
+    /// What the reassembler did.
+    pub assembly: Assembly,
+    /// Serials.
+    pub serials: Serials,
+    /// What the cross-check found.
+    pub crosscheck: Crosscheck,
+    /// Records, events or observations lost, by cause (see each cause's `unit` in the stream).
+    pub losses: BTreeMap<Cause, u64>,
+    /// The kernel's own figures.
+    pub kernel: Kernel,
+    /// The sockets, by the name the `socket` label has: `events`, `control`.
+    pub sockets: BTreeMap<&'static str, Socket>,
+    /// The eBPF witness, where it is attached.
+    pub ebpf: Option<Ebpf>,
+    /// The rules in the kernel by list name, as last read.
+    pub rules_loaded: BTreeMap<&'static str, u64>,
+    /// When the rules were last seen to change.
+    pub rules_changed: Option<TimeMs>,
+    /// The sinks, by name.
+    pub sinks: BTreeMap<String, Sink>,
+    /// From the kernel's stamp to the hand-over to the sinks.
+    pub merge_latency: Histogram,
+    /// From the first record or observation of an event to its completion.
+    pub merge_wait: Histogram,
+}
+
+/// Identity: `records = parsed + malformed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// The mode's name, the `source` label: `daemon`, `multicast`, `replay`.
+    pub source: &'static str,
+    /// Records read.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records parsed.
+    pub parsed: u64,
+    /// Records that could not be parsed.
+    pub malformed: u64,
+}
+
+/// Identity: `begun = emitted + pending + evicted`, where `emitted` is the sum over the reasons but `evicted`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Assembly {
+    /// Events begun.
+    pub begun: u64,
+    /// Events ended by their end-of-event record.
+    pub completed: u64,
+    /// Events of types that stand alone.
+    pub standalone: u64,
+    /// Events handed on at the timeout.
+    pub timed_out: u64,
+    /// Events handed on because too many were in flight.
+    pub evicted: u64,
+    /// Events handed on when the input ended.
+    pub flushed: u64,
+    /// Records that came after their event had been handed on.
+    pub late_records: u64,
+    /// Records that repeat one of the same event to the byte.
+    pub duplicate_records: u64,
+    /// Events in flight.
+    pub pending: u64,
+    /// How many may be.
+    pub pending_limit: u64,
+}
+
+/// Holes in the serials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Serials {
+    /// Gaps that outlived the reorder window.
+    pub gaps: u64,
+    /// Serials in them.
+    pub missing: u64,
+}
+
+/// Identity: `expected = matched + backfilled + unrecovered + pending`, over the verdicts exact and inferred.
+#[derive(Clone, Debug, Default)]
+pub struct Crosscheck {
+    /// Events the witness or the serials say the kernel should have reported.
+    pub expected: u64,
+    /// Events settled, by verdict and outcome. Events no witness watches (messages from user space …) are not in here.
+    pub settled: BTreeMap<(Verdict, Outcome), u64>,
+    /// Backfilled and unrecovered events, by cause.
+    pub by_cause: BTreeMap<(Outcome, Cause), u64>,
+    /// Observations with a `maybe` verdict that no audit event came for: no event is known to be missing.
+    pub maybe_unconfirmed: u64,
+    /// Events of the audit stream that no eBPF program of ours watches.
+    pub unwatched: u64,
+    /// Expected observations waiting for their audit event.
+    pub pending_observations: u64,
+    /// Audit events waiting for their observation.
+    pub pending_events: u64,
+    /// Audit events whose records came after they had been backfilled.
+    pub superseded: u64,
+}
+
+/// The kernel's status as polled.
+#[derive(Clone, Debug, Default)]
+pub struct Kernel {
+    /// The last status read.
+    pub status: Option<KernelStatus>,
+    /// When.
+    pub last_success: Option<TimeMs>,
+    /// Records lost as the kernel counts them, across wraps and resets, since the collector started.
+    pub lost: u64,
+    /// Times `lost` went backwards.
+    pub lost_resets: u64,
+    /// Time tasks were blocked on the queue since the collector started.
+    pub backlog_wait: Duration,
+    /// Failed polls, by the error's name.
+    pub errors: BTreeMap<&'static str, u64>,
+}
+
+/// One netlink socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Times it reported ENOBUFS.
+    pub overruns: u64,
+    /// Datagrams the kernel dropped at it (SK_MEMINFO_DROPS).
+    pub drops: u64,
+    /// Size of the receive buffer in bytes.
+    pub receive_buffer: u64,
+    /// Bytes waiting in it.
+    pub queued: u64,
+}
+
+/// The eBPF witness. Identity: `attempted = submitted + dropped`, `submitted = read + still in the ring`.
+#[derive(Clone, Debug, Default)]
+pub struct Ebpf {
+    /// Programs by name, and whether each is attached.
+    pub programs: BTreeMap<&'static str, bool>,
+    /// Samples the programs tried to send.
+    pub attempted: u64,
+    /// Samples they sent.
+    pub submitted: u64,
+    /// Samples read from the ring, by program.
+    pub read: BTreeMap<&'static str, u64>,
+    /// Samples that did not come through, by reason (`ring_full`, `in_flight_full`, `undecodable`, `queue_full`).
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Arguments and strings that could not be read.
+    pub unreadable: u64,
+    /// Size of the ring in bytes.
+    pub ring_size: u64,
+    /// Bytes in it not yet read.
+    pub ring_used: u64,
+    /// The most that was in it within the last minute.
+    pub ring_used_peak: u64,
+    /// Maps by name: entries and capacity. Entries are none where counting them would cost too much.
+    pub maps: BTreeMap<&'static str, (Option<u64>, u64)>,
+}
+
+/// One sink. Identity: `handed_over = delivered + dropped + queued`.
+#[derive(Clone, Debug, Default)]
+pub struct Sink {
+    /// Lines handed to it.
+    pub handed_over: u64,
+    /// Lines written.
+    pub delivered: u64,
+    /// Bytes written.
+    pub delivered_bytes: u64,
+    /// Lines given up, by reason (`queue_full`, `write_error`).
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Lines waiting.
+    pub queued: u64,
+    /// Bytes waiting.
+    pub queued_bytes: u64,
+    /// Bytes that may wait.
+    pub queue_capacity_bytes: u64,
+    /// Failed writes by kind (`disk_full`, `closed`, `other`).
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Whether the last write succeeded.
+    pub up: bool,
+    /// When a write last succeeded.
+    pub last_success: Option<TimeMs>,
+}
+
+/// A histogram with fixed buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Observations in each bucket of [`Histogram::BOUNDS`], not cumulative; the last is for what is above them all.
+    pub counts: [u64; Self::BOUNDS.len() + 1],
+    /// Sum of all observations in seconds.
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// Upper bounds in seconds.
+    pub const BOUNDS: [f64; 12] = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0, 30.0,
+    ];
+
+    /// Adds one observation.
+    pub fn observe(&mut self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = Self::BOUNDS.partition_point(|bound| *bound < seconds);
+        self.counts[bucket] += 1;
+        self.sum += seconds;
+    }
+}
+
+impl Crosscheck {
+    /// How many events have `outcome`, whatever the verdict.
+    pub fn total(&self, outcome: Outcome) -> u64 {
+        self.settled
+            .iter()
+            .filter(|((_, o), _)| *o == outcome)
+            .map(|(_, n)| n)
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_observation_on_a_bound_counts_in_the_bucket_it_closes() {
+        let mut histogram = Histogram::default();
+        histogram.observe(Duration::from_millis(1));
+        histogram.observe(Duration::from_secs(31));
+        assert_eq!(histogram.counts[0], 1);
+        assert_eq!(histogram.counts[Histogram::BOUNDS.len()], 1);
+    }
+}

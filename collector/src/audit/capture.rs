@@ -1,0 +1,1 @@
+//! Files that hold datagrams as they were received, with their arrival times.

@@ -1,0 +1,36 @@
+//! All records that share a stamp, as the reassembler hands them on.
+
+use crate::audit::record::{Record, Stamp};
+use crate::clock::KtimeNs;
+
+/// Why the reassembler handed an event on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Completion {
+    /// Its end-of-event record came.
+    Eoe,
+    /// It is of a type that stands alone and has no end-of-event record.
+    Standalone,
+    /// No end-of-event record came within the timeout.
+    Timeout,
+    /// Too many events were in flight and this was the oldest.
+    Evicted,
+    /// The input ended.
+    Flushed,
+    /// Its event had already been handed on when this record came.
+    Late,
+}
+
+/// An event of the audit stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// The stamp all its records share.
+    pub stamp: Stamp,
+    /// The records in the order of arrival, without the end-of-event record.
+    pub records: Vec<Record>,
+    /// Why it was handed on.
+    pub completion: Completion,
+    /// When its first record was read.
+    pub first_read: KtimeNs,
+    /// When it was handed on.
+    pub completed: KtimeNs,
+}

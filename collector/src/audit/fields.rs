@@ -1,0 +1,1 @@
+//! The name=value fields of a record body.

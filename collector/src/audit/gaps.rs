@@ -1,0 +1,1 @@
+//! Holes in the serials of the audit stream.

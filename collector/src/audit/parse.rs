@@ -1,0 +1,1 @@
+//! Bytes from a socket or a log line into a record.

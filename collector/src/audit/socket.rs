@@ -1,0 +1,1 @@
+//! The sockets that audit records arrive on.

@@ -1,0 +1,1 @@
+//! System calls of the audit sockets; the only unsafe code of this module.

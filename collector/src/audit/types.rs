@@ -1,0 +1,1 @@
+//! Names and properties of the record types.

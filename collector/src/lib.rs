@@ -1,0 +1,22 @@
+//! audit-collector: accounts for every event the kernel's audit subsystem should have reported.
+//!
+//! The tree is the data flow, from the kernel to the sink:
+//!
+//! ```text
+//! audit::socket ─▶ audit::parse ─▶ audit::reassemble ──┐ AuditEvent
+//!   (own socket) audit::client ─▶ status, rules ─────┐ │
+//!                                                    ▼ ▼
+//! probe::ring ─▶ probe::decode ─▶ Observation ─▶ correlate ─▶ event::Output ─▶ output
+//!                                                    │
+//!                                                    └─▶ correlate::ledger ─▶ metrics ─▶ http
+//! ```
+//!
+//! `parse`, `reassemble`, `correlate` and the renderers do no I/O and read no clock: they take bytes
+//! and a time. Sockets, `/proc`, BPF and files live in `audit::socket`, `audit::client`, `probe::load`,
+//! `probe::ring`, `output::sink`, `http` and `pipeline`.
+
+pub mod account;
+pub mod audit;
+pub mod clock;
+pub mod event;
+pub mod probe;

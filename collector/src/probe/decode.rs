@@ -1,0 +1,1 @@
+//! Bytes of a ring sample into an observation.

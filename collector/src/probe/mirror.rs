@@ -1,0 +1,1 @@
+//! The loaded audit rules, compiled into what the BPF programs evaluate.

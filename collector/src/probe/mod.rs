@@ -1,0 +1,8 @@
+//! The eBPF witness, user side: what the kernel allows, loading, the rule mirror, the ring, decoding.
+
+pub mod decode;
+pub mod features;
+pub mod load;
+pub mod mirror;
+pub mod observation;
+pub mod ring;
