@@ -8,6 +8,7 @@ pub mod gaps;
 pub mod parse;
 pub mod reassemble;
 pub mod record;
+pub mod records;
 pub mod rules;
 pub mod socket;
 pub mod status;

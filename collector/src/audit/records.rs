@@ -1,0 +1,404 @@
+//! What the records of a system call event say, as numbers and decoded strings.
+//!
+//! Owns the meaning of SYSCALL, EXECVE, PATH and SOCKADDR records, read from the raw text and never from what an enriched
+//! log adds. Each reader gives none for a record of another type and for one that lacks a number it must have:
+//! a cut record must not turn into zeros. Formats: kernel/auditsc.c `audit_log_exit` and `audit_log_task_info`.
+
+mod execve;
+
+pub use execve::ExecveFields;
+
+use crate::audit::fields::{Value, decode_hex, decode_untrusted};
+use crate::audit::record::{Record, RecordType};
+
+/// A SYSCALL record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyscallFields {
+    /// `AUDIT_ARCH_*`.
+    pub arch: u32,
+    /// The call's number on that architecture.
+    pub syscall: u32,
+    /// Whether it succeeded; none where the task ended inside the call.
+    pub success: Option<bool>,
+    /// Its result; none where the task ended inside the call.
+    pub exit: Option<i64>,
+    /// The first four arguments.
+    pub args: [u64; 4],
+    /// How many PATH records the event has.
+    pub items: u32,
+    /// The parent's process id (tgid) in the first pid namespace.
+    pub ppid: u32,
+    /// The process id (tgid) in the first pid namespace.
+    pub pid: u32,
+    /// Login uid; [`u32::MAX`] where unset.
+    pub auid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Saved user id.
+    pub suid: u32,
+    /// File system user id.
+    pub fsuid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Saved group id.
+    pub sgid: u32,
+    /// File system group id.
+    pub fsgid: u32,
+    /// The controlling terminal; none for `(none)`.
+    pub tty: Option<Vec<u8>>,
+    /// Session id; [`u32::MAX`] where unset.
+    pub session: u32,
+    /// The task's name, 15 bytes at most; none where the record was cut before it.
+    pub comm: Option<Vec<u8>>,
+    /// The executable's path; none for a task without one.
+    pub exe: Option<Vec<u8>>,
+    /// The security context, as a single LSM prints it; none where none does.
+    pub subject: Option<Vec<u8>>,
+    /// The keys of the rule that matched.
+    pub keys: Vec<Vec<u8>>,
+}
+
+impl SyscallFields {
+    /// Reads a SYSCALL record.
+    pub fn from_record(record: &Record) -> Option<Self> {
+        if record.record_type != RecordType::SYSCALL {
+            return None;
+        }
+        let (mut arch, mut syscall, mut success, mut exit) = (None, None, None, None);
+        let (mut args, mut items, mut session) = ([None; 4], None, None);
+        let (mut ppid, mut pid, mut auid, mut uid, mut gid) = (None, None, None, None, None);
+        let (mut euid, mut suid, mut fsuid) = (None, None, None);
+        let (mut egid, mut sgid, mut fsgid) = (None, None, None);
+        let (mut tty, mut comm, mut exe, mut subject) = (None, None, None, None);
+        let mut keys = Vec::new();
+        for field in record.fields() {
+            let value = field.value;
+            match field.name {
+                b"arch" => arch = value.as_hex_u64().and_then(|arch| arch.try_into().ok()),
+                b"syscall" => syscall = value.as_u64().and_then(|call| call.try_into().ok()),
+                b"success" => success = yes_or_no(value),
+                b"exit" => exit = value.as_i64(),
+                b"a0" => args[0] = value.as_hex_u64(),
+                b"a1" => args[1] = value.as_hex_u64(),
+                b"a2" => args[2] = value.as_hex_u64(),
+                b"a3" => args[3] = value.as_hex_u64(),
+                b"items" => items = value.as_u64().and_then(|items| items.try_into().ok()),
+                b"ppid" => ppid = value.as_id(),
+                b"pid" => pid = value.as_id(),
+                b"auid" => auid = value.as_id(),
+                b"uid" => uid = value.as_id(),
+                b"gid" => gid = value.as_id(),
+                b"euid" => euid = value.as_id(),
+                b"suid" => suid = value.as_id(),
+                b"fsuid" => fsuid = value.as_id(),
+                b"egid" => egid = value.as_id(),
+                b"sgid" => sgid = value.as_id(),
+                b"fsgid" => fsgid = value.as_id(),
+                b"tty" => tty = decoded(b"tty", value),
+                b"ses" => session = value.as_id(),
+                b"comm" => comm = decoded(b"comm", value),
+                b"exe" => exe = decoded(b"exe", value),
+                b"subj" => subject = decoded(b"subj", value),
+                b"key" => keys = split_keys(value),
+                _ => {}
+            }
+        }
+        Some(Self {
+            arch: arch?,
+            syscall: syscall?,
+            success,
+            exit,
+            args: [args[0]?, args[1]?, args[2]?, args[3]?],
+            items: items?,
+            ppid: ppid?,
+            pid: pid?,
+            auid: auid?,
+            uid: uid?,
+            gid: gid?,
+            euid: euid?,
+            suid: suid?,
+            fsuid: fsuid?,
+            egid: egid?,
+            sgid: sgid?,
+            fsgid: fsgid?,
+            tty,
+            session: session?,
+            comm,
+            exe,
+            subject,
+            keys,
+        })
+    }
+}
+
+/// The keys in a `key=` value. A rule with several has them joined by 0x01, which makes the kernel write hex.
+pub fn split_keys(value: Value<'_>) -> Vec<Vec<u8>> {
+    decode_untrusted(b"key", value).map_or_else(Vec::new, |joined| {
+        joined
+            .split(|byte| *byte == 1)
+            .filter(|key| !key.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
+    })
+}
+
+/// What a PATH record says an object was to the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NameType {
+    /// An object the call worked on.
+    Normal,
+    /// The directory it lies in.
+    Parent,
+    /// An object the call made.
+    Create,
+    /// An object the call removed.
+    Delete,
+    /// The kernel did not know.
+    Unknown,
+}
+
+/// A PATH record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathFields {
+    /// Its number within the event, from 0.
+    pub item: u32,
+    /// The path as the call named it, relative to the event's CWD where it is not absolute; none for `(null)`.
+    pub name: Option<Vec<u8>>,
+    /// What the object is; none where the lookup found none.
+    pub inode: Option<Inode>,
+    /// What the object was to the call; none where the record does not say so.
+    pub nametype: Option<NameType>,
+}
+
+/// The object of a PATH record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inode {
+    /// Inode number.
+    pub inode: u64,
+    /// Major and minor number of the device it lies on.
+    pub dev: (u32, u32),
+    /// File type and permissions (`st_mode`).
+    pub mode: u32,
+    /// Owner.
+    pub ouid: u32,
+    /// Group.
+    pub ogid: u32,
+    /// Major and minor number of the device it is.
+    pub rdev: (u32, u32),
+}
+
+impl PathFields {
+    /// Reads a PATH record.
+    pub fn from_record(record: &Record) -> Option<Self> {
+        if record.record_type != RecordType::PATH {
+            return None;
+        }
+        let (mut item, mut name, mut nametype) = (None, None, None);
+        let (mut inode, mut dev, mut mode) = (None, None, None);
+        let (mut ouid, mut ogid, mut rdev) = (None, None, None);
+        for field in record.fields() {
+            let value = field.value;
+            match field.name {
+                b"item" => item = value.as_u64().and_then(|item| item.try_into().ok()),
+                b"name" => name = decoded(b"name", value),
+                b"inode" => inode = value.as_u64(),
+                b"dev" => dev = device(value),
+                b"mode" => mode = value.as_octal_u64().and_then(|mode| mode.try_into().ok()),
+                b"ouid" => ouid = value.as_id(),
+                b"ogid" => ogid = value.as_id(),
+                b"rdev" => rdev = device(value),
+                // Linux before 4.3 and some logs call it objtype.
+                b"nametype" | b"objtype" => {
+                    nametype = Some(match value.raw() {
+                        b"NORMAL" => NameType::Normal,
+                        b"PARENT" => NameType::Parent,
+                        b"CREATE" => NameType::Create,
+                        b"DELETE" => NameType::Delete,
+                        _ => NameType::Unknown,
+                    });
+                }
+                _ => {}
+            }
+        }
+        let inode = (|| {
+            Some(Inode {
+                inode: inode?,
+                dev: dev?,
+                mode: mode?,
+                ouid: ouid?,
+                ogid: ogid?,
+                rdev: rdev?,
+            })
+        })();
+        Some(Self {
+            item: item?,
+            name,
+            inode,
+            nametype,
+        })
+    }
+}
+
+/// A SOCKADDR record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SockaddrFields {
+    /// The `struct sockaddr` as the call passed it, in the byte order of the machine.
+    pub saddr: Vec<u8>,
+}
+
+impl SockaddrFields {
+    /// Reads a SOCKADDR record.
+    pub fn from_record(record: &Record) -> Option<Self> {
+        if record.record_type != RecordType::SOCKADDR {
+            return None;
+        }
+        match record.field(b"saddr")? {
+            Value::Bare(hex) => Some(Self {
+                saddr: decode_hex(hex)?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn decoded(name: &[u8], value: Value<'_>) -> Option<Vec<u8>> {
+    decode_untrusted(name, value).map(std::borrow::Cow::into_owned)
+}
+
+fn yes_or_no(value: Value<'_>) -> Option<bool> {
+    match value.raw() {
+        b"yes" => Some(true),
+        b"no" => Some(false),
+        _ => None,
+    }
+}
+
+/// `fd:01`: major and minor number in hex.
+fn device(value: Value<'_>) -> Option<(u32, u32)> {
+    let Value::Bare(raw) = value else { return None };
+    let colon = memchr::memchr(b':', raw)?;
+    let part = |hex| Value::Bare(hex).as_hex_u64()?.try_into().ok();
+    Some((part(&raw[..colon])?, part(&raw[colon + 1..])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::parse::{log_line, netlink_record};
+
+    const SYSCALL: &str = "arch=c000003e syscall=257 success=no exit=-13 a0=ffffff9c a1=7ffd0a a2=0 a3=0 items=1 \
+        ppid=10 pid=11 auid=4294967295 uid=1 gid=2 euid=3 suid=4 fsuid=5 egid=6 sgid=7 fsgid=8 tty=(none) \
+        ses=4294967295 comm=612062 exe=\"/usr/bin/cat\" subj=unconfined key=";
+
+    fn record(record_type: RecordType, body: &str) -> Record {
+        let text = format!("audit(1.000:1): {body}");
+        netlink_record(record_type.0, text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_syscall_record_is_read_whole() {
+        let body = format!("{SYSCALL}\"opens\"");
+        let fields = SyscallFields::from_record(&record(RecordType::SYSCALL, &body)).unwrap();
+        let expected = SyscallFields {
+            arch: 0xc000_003e,
+            syscall: 257,
+            success: Some(false),
+            exit: Some(-13),
+            args: [0xffff_ff9c, 0x7ffd0a, 0, 0],
+            items: 1,
+            ppid: 10,
+            pid: 11,
+            auid: u32::MAX,
+            uid: 1,
+            gid: 2,
+            euid: 3,
+            suid: 4,
+            fsuid: 5,
+            egid: 6,
+            sgid: 7,
+            fsgid: 8,
+            tty: None,
+            session: u32::MAX,
+            comm: Some(b"a b".to_vec()),
+            exe: Some(b"/usr/bin/cat".to_vec()),
+            subject: Some(b"unconfined".to_vec()),
+            keys: vec![b"opens".to_vec()],
+        };
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn several_keys_come_apart_and_none_is_none() {
+        for (key, keys) in [
+            ("6F6E650174776F", &[&b"one"[..], b"two"][..]),
+            ("(null)", &[]),
+            ("\"one\"", &[b"one"]),
+        ] {
+            let body = format!("{SYSCALL}{key}");
+            let fields = SyscallFields::from_record(&record(RecordType::SYSCALL, &body)).unwrap();
+            assert_eq!(fields.keys, keys, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_cut_syscall_record_is_none_rather_than_zeros() {
+        let body = &SYSCALL[..SYSCALL.find("egid").unwrap()];
+        assert_eq!(
+            SyscallFields::from_record(&record(RecordType::SYSCALL, body)),
+            None
+        );
+    }
+
+    #[test]
+    fn a_task_that_ended_inside_its_call_has_no_result() {
+        let body = SYSCALL.replace(" success=no exit=-13", "");
+        let fields = SyscallFields::from_record(&record(RecordType::SYSCALL, &body)).unwrap();
+        assert_eq!((fields.success, fields.exit), (None, None));
+    }
+
+    #[test]
+    fn an_enriched_line_gives_the_numbers_and_not_the_names() {
+        let line = format!(
+            "type=SYSCALL msg=audit(1.000:1): {SYSCALL}(null)\u{1d}ARCH=x86_64 SYSCALL=openat AUID=\"unset\" UID=\"root\""
+        );
+        let record = log_line(line.as_bytes()).unwrap();
+        assert_eq!(SyscallFields::from_record(&record).unwrap().uid, 1);
+        let name = record
+            .enrichment_fields()
+            .find(|field| field.name == b"UID");
+        assert_eq!(name.map(|field| field.value), Some(Value::Quoted(b"root")));
+    }
+
+    #[test]
+    fn a_path_has_an_inode_only_where_the_lookup_found_one() {
+        let found = "item=1 name=\"/dev/sda\" inode=301 dev=00:05 mode=060660 ouid=0 ogid=6 rdev=08:10 nametype=NORMAL cap_fp=0";
+        let path = PathFields::from_record(&record(RecordType::PATH, found)).unwrap();
+        assert_eq!(path.name.as_deref(), Some(&b"/dev/sda"[..]));
+        let inode = path.inode.unwrap();
+        assert_eq!(
+            (inode.inode, inode.dev, inode.mode, inode.rdev),
+            (301, (0, 5), 0o60660, (8, 16))
+        );
+        let missing = "item=0 name=(null) nametype=UNKNOWN cap_fp=0";
+        let path = PathFields::from_record(&record(RecordType::PATH, missing)).unwrap();
+        assert_eq!(
+            (path.name, path.inode, path.nametype),
+            (None, None, Some(NameType::Unknown))
+        );
+    }
+
+    #[test]
+    fn a_socket_address_is_bytes() {
+        let ipv4 = "saddr=020000357F0000350000000000000000";
+        let address = SockaddrFields::from_record(&record(RecordType::SOCKADDR, ipv4)).unwrap();
+        assert_eq!(&address.saddr[..8], [2, 0, 0, 0x35, 127, 0, 0, 0x35]);
+        assert_eq!(
+            SockaddrFields::from_record(&record(RecordType::SOCKADDR, "saddr=0200003")),
+            None
+        );
+    }
+}
