@@ -1,14 +1,19 @@
 //! The audit witness: netlink, records, events, rules, status.
 
+pub mod arch;
 pub mod capture;
 pub mod client;
 pub mod event;
 pub mod fields;
 pub mod gaps;
+pub mod message;
 pub mod parse;
+pub mod privilege;
 pub mod reassemble;
 pub mod record;
 pub mod records;
+pub mod rule_text;
+pub mod rule_wire;
 pub mod rules;
 pub mod socket;
 pub mod status;

@@ -1,0 +1,157 @@
+//! What the kernel lets this process do: capabilities and namespaces.
+//!
+//! Owns the names of the capabilities the collector may need and reads them from `/proc/self`. Decides nothing.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+/// A capability the collector uses (include/uapi/linux/capability.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Capability {
+    /// Larger receive buffers than `net.core.rmem_max`.
+    NetAdmin,
+    /// Everything BPF before Linux 5.8.
+    SysAdmin,
+    /// Locked memory past its limit, for BPF maps before Linux 5.11.
+    SysResource,
+    /// Writing records of user space.
+    AuditWrite,
+    /// Audit status, settings, rules, the audit pid.
+    AuditControl,
+    /// Listening to audit records by multicast.
+    AuditRead,
+    /// Loading tracing programs.
+    Perfmon,
+    /// Loading BPF programs and creating maps.
+    Bpf,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::AuditControl,
+        Self::AuditRead,
+        Self::AuditWrite,
+        Self::Bpf,
+        Self::Perfmon,
+        Self::NetAdmin,
+        Self::SysResource,
+        Self::SysAdmin,
+    ];
+
+    /// The name as in capabilities(7).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::SysResource => "CAP_SYS_RESOURCE",
+            Self::AuditWrite => "CAP_AUDIT_WRITE",
+            Self::AuditControl => "CAP_AUDIT_CONTROL",
+            Self::AuditRead => "CAP_AUDIT_READ",
+            Self::Perfmon => "CAP_PERFMON",
+            Self::Bpf => "CAP_BPF",
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        match self {
+            Self::NetAdmin => 12,
+            Self::SysAdmin => 21,
+            Self::SysResource => 24,
+            Self::AuditWrite => 29,
+            Self::AuditControl => 30,
+            Self::AuditRead => 37,
+            Self::Perfmon => 38,
+            Self::Bpf => 39,
+        }
+    }
+}
+
+/// The privileges of this process. A namespace is none where `/proc` does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    effective: u64,
+    /// Whether this is the initial user namespace.
+    pub initial_user_namespace: Option<bool>,
+    /// Whether this is the initial pid namespace.
+    pub initial_pid_namespace: Option<bool>,
+    /// Whether this is the network namespace of process 1.
+    pub initial_net_namespace: Option<bool>,
+}
+
+impl Privileges {
+    /// Reads them from `/proc/self`.
+    ///
+    /// # Errors
+    /// Where `/proc/self/status` cannot be read or has no `CapEff` line.
+    pub fn of_this_process() -> io::Result<Self> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let effective = effective_set(&status).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "/proc/self/status has no CapEff",
+            )
+        })?;
+        Ok(Self {
+            effective,
+            initial_user_namespace: namespace("self", "user").map(|inode| inode == INITIAL_USER),
+            initial_pid_namespace: namespace("self", "pid").map(|inode| inode == INITIAL_PID),
+            initial_net_namespace: namespace("self", "net")
+                .zip(namespace("1", "net"))
+                .map(|(own, init)| own == init),
+        })
+    }
+
+    /// Whether `capability` is in the effective set. In a user namespace of its own that says little.
+    pub fn has(&self, capability: Capability) -> bool {
+        self.effective >> capability.bit() & 1 == 1
+    }
+}
+
+/// `PROC_USER_INIT_INO` of include/linux/proc_ns.h; fixed since Linux 3.8.
+const INITIAL_USER: u64 = 0xEFFF_FFFD;
+/// `PROC_PID_INIT_INO`.
+const INITIAL_PID: u64 = 0xEFFF_FFFC;
+
+fn namespace(process: &str, kind: &str) -> Option<u64> {
+    let inode = fs::metadata(format!("/proc/{process}/ns/{kind}"))
+        .ok()?
+        .ino();
+    Some(inode)
+}
+
+fn effective_set(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effective_capabilities_are_read() {
+        let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000002040000000\n";
+        let privileges = Privileges {
+            effective: effective_set(status).unwrap(),
+            initial_user_namespace: None,
+            initial_pid_namespace: None,
+            initial_net_namespace: None,
+        };
+        let held: Vec<_> = Capability::ALL
+            .into_iter()
+            .filter(|capability| privileges.has(*capability))
+            .collect();
+        assert_eq!(held, [Capability::AuditControl, Capability::AuditRead]);
+        assert_eq!(effective_set("Name:\tx\n"), None);
+        assert_eq!(effective_set("CapEff:\tzz\n"), None);
+    }
+
+    #[test]
+    fn this_process_can_be_read() {
+        Privileges::of_this_process().unwrap();
+    }
+}
