@@ -1,2 +1,64 @@
-//! xtask.
-fn main() {}
+//! The one command surface of the repository: `cargo xtask --help`.
+//!
+//! Builds without any set-up, so it must depend neither on the collector nor on its BPF programs.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod ci;
+mod demo;
+mod policy;
+mod run;
+mod setup;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, build, run, tests and CI of audit-collector.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch what a build needs into target/: bpf-linker, and the source of Rust's core library
+    Setup(setup::Arguments),
+    /// Build the collector and its BPF programs (does the set-up first where it is missing)
+    Build(build::Arguments),
+    /// Build what is missing and run the collector: merged audit events of this kernel on stdout
+    Run(run::Arguments),
+    /// Show in half a minute what the kernel loses and what comes back
+    Demo,
+    /// Run every test, those on the real kernel included, and say what could not run and why
+    Test(test::Arguments),
+    /// What CI runs: format, clippy, documentation, dependency policy, tests
+    Ci,
+    /// Check licences, sources and duplicates of all dependencies
+    Policy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Setup(arguments) => setup::command(&arguments),
+        Command::Build(arguments) => build::command(&arguments),
+        Command::Run(arguments) => run::command(&arguments),
+        Command::Demo => demo::command(),
+        Command::Test(arguments) => test::command(&arguments),
+        Command::Ci => ci::command(),
+        Command::Policy => policy::command(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The programs that tests compare with: ausearch and auditctl as oracles for formats and rules, promtool for metrics.
+//!
+//! Unpacked under target/test-tools rather than installed: installing auditd would start its service, which changes
+//! the kernel's audit state.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::debian::{Debian, machine_suite};
+use crate::{step, workspace};
+
+/// Programs and the packages that hold them; libraries that a program needs come with it.
+const TOOLS: [(&str, &[&str]); 3] = [
+    (
+        "ausearch",
+        &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
+    ),
+    (
+        "auditctl",
+        &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
+    ),
+    ("promtool", &["prometheus"]),
+];
+
+pub(super) fn ensure() -> anyhow::Result<()> {
+    let folder = folder();
+    let mut packages: Vec<String> = Vec::new();
+    for (program, holders) in TOOLS {
+        let unpacked = ["usr/bin", "usr/sbin", "sbin"]
+            .iter()
+            .any(|bin| folder.join(bin).join(program).is_file());
+        if !unpacked && workspace::find_program(program).is_none() {
+            packages.extend(holders.iter().map(|&name| name.to_owned()));
+        }
+    }
+    packages.sort();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    step::announce(&format!(
+        "fetching {} into target/test-tools (once; up to 30 MB)",
+        packages.join(", ")
+    ));
+    Debian::open(&machine_suite()?, &folder.join("apt"))?.unpack(&packages, &folder)
+}
+
+/// `PATH` and `LD_LIBRARY_PATH` for tests, with what was unpacked behind what the machine has itself.
+pub(crate) fn environment() -> anyhow::Result<Vec<(&'static str, OsString)>> {
+    let folder = folder();
+    let path = env::var_os("PATH").unwrap_or_default();
+    let programs = env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(["usr/bin", "usr/sbin", "sbin"].map(|bin| folder.join(bin)));
+    let mut environment = vec![("PATH", env::join_paths(programs)?)];
+    if folder.join("usr").is_dir() {
+        let triplet = format!("{}-linux-gnu", env::consts::ARCH);
+        let inherited = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let libraries = env::split_paths(&inherited)
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .chain(["usr/lib", "lib"].map(|lib| folder.join(lib).join(&triplet)))
+            .collect::<Vec<_>>();
+        environment.push(("LD_LIBRARY_PATH", env::join_paths(libraries)?));
+    }
+    Ok(environment)
+}
+
+fn folder() -> PathBuf {
+    workspace::fetched().join("test-tools")
+}

@@ -1,0 +1,250 @@
+//! `cargo xtask test`: every test, those on the real kernel included, and an account of what could not run.
+//!
+//! A kernel test that lacks something adds a line to the file that `REPORT_VARIABLE` names; with `CI=true` it fails
+//! instead. The last line printed is `N passed, N failed`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::build::{Profile, build};
+use crate::{setup, step, workspace};
+
+/// The file that tests which cannot run append to: the test's name, a tab, what is missing.
+const REPORT_VARIABLE: &str = "AUDIT_COLLECTOR_COULD_NOT_RUN";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Run only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// What came of all tests.
+#[derive(Default)]
+pub(crate) struct Tally {
+    passed: u64,
+    failed: u64,
+    could_not_run: Vec<String>,
+    took: Duration,
+}
+
+pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    setup::for_tests();
+    let tally = run(arguments.filter.as_deref())?;
+    tally.print();
+    Ok(if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the tests; a failed test is in the tally, an error means that they could not be built or started.
+pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<Tally> {
+    let began = Instant::now();
+    // The end-to-end tests start these programs, so they must be those of the sources under test.
+    build(Profile::Dev, &["audit-collector", "audit-collector-tests"])?;
+    let report = report_file();
+    if report.exists() {
+        fs::remove_file(&report).with_context(|| format!("cannot remove {}", report.display()))?;
+    }
+
+    let mut tally = Tally::default();
+    let nextest = workspace::find_program("cargo-nextest").is_some();
+    let mut cargo = workspace::cargo();
+    if nextest {
+        cargo.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+        cargo.args(["--no-tests", "pass"]);
+        cargo.args(filter);
+    } else {
+        step::announce(
+            "cargo-nextest is not installed: using cargo test, one program after the other",
+        );
+        cargo.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
+        cargo.args(["--no-fail-fast"]);
+        cargo.args(filter);
+    }
+    tally.add(cargo)?;
+
+    // nextest runs no examples in documentation.
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--workspace", "--doc", "--quiet"]);
+    cargo.args(filter);
+    tally.add(cargo)?;
+
+    tally.could_not_run = read_report()?;
+    // Such a test returned early, which its runner takes for success.
+    let early = tally.could_not_run.len() as u64;
+    tally.passed = tally.passed.saturating_sub(early);
+    tally.took = began.elapsed();
+    Ok(tally)
+}
+
+impl Tally {
+    /// Runs a test runner, showing its output, and adds what it sums up.
+    fn add(&mut self, mut cargo: Command) -> anyhow::Result<()> {
+        for (name, value) in setup::test_tools_environment()? {
+            cargo.env(name, value);
+        }
+        cargo.env(REPORT_VARIABLE, report_file());
+        // Both runners keep their summary line in one stream: nextest stderr, cargo test stdout.
+        let mut child = cargo
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        let stdout = child.stdout.take().context("cargo has no stdout")?;
+        let stderr = child.stderr.take().context("cargo has no stderr")?;
+        let side = std::thread::spawn(move || relay(stderr, std::io::stderr()));
+        let mut sums = relay(stdout, std::io::stdout())?;
+        sums.extend(
+            side.join()
+                .map_err(|_| anyhow::anyhow!("reading cargo's stderr panicked"))??,
+        );
+        let status = child.wait().context("cannot wait for cargo")?;
+        let failed = sums.iter().map(|sum| sum.failed).sum::<u64>();
+        if !status.success() && failed == 0 {
+            bail!("the tests did not run to their end ({status})");
+        }
+        self.passed += sums.iter().map(|sum| sum.passed).sum::<u64>();
+        self.failed += failed;
+        Ok(())
+    }
+
+    /// The account, `N passed, N failed` in its last line.
+    pub(crate) fn print(&self) {
+        println!();
+        println!(
+            "ran {} tests in {}",
+            self.passed + self.failed,
+            step::words(self.took)
+        );
+        if self.could_not_run.is_empty() {
+            println!("could not run: none");
+        } else {
+            println!("could not run: {}", self.could_not_run.len());
+            for line in &self.could_not_run {
+                println!("  {}", line.replacen('\t', ": ", 1));
+            }
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+}
+
+fn report_file() -> PathBuf {
+    workspace::built().join("could-not-run.tsv")
+}
+
+fn read_report() -> anyhow::Result<Vec<String>> {
+    let path = report_file();
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let lines: BTreeSet<_> = text.lines().map(str::to_owned).collect();
+    Ok(lines.into_iter().collect())
+}
+
+/// What one summary line of a test runner says.
+#[derive(Debug, PartialEq, Eq)]
+struct Sum {
+    passed: u64,
+    failed: u64,
+}
+
+/// Copies `from` to `to` line by line and picks out the summary lines.
+fn relay(from: impl std::io::Read, mut to: impl std::io::Write) -> anyhow::Result<Vec<Sum>> {
+    let mut sums = Vec::new();
+    let mut reader = BufReader::new(from);
+    let mut line = Vec::new();
+    while reader
+        .read_until(b'\n', &mut line)
+        .context("cannot read from cargo")?
+        > 0
+    {
+        to.write_all(&line)?;
+        to.flush()?;
+        sums.extend(summary(&String::from_utf8_lossy(&line)));
+        line.clear();
+    }
+    Ok(sums)
+}
+
+/// Reads `test result: ok. 3 passed; 1 failed; …` and `Summary [ 1.2s] 4 tests run: 3 passed (1 slow), 1 failed, …`.
+fn summary(line: &str) -> Option<Sum> {
+    let figures = match line.trim_start().strip_prefix("test result: ") {
+        Some(rest) => rest,
+        None => {
+            let (head, figures) = line.split_once(" run: ")?;
+            if !head.trim_start().starts_with("Summary [") {
+                return None;
+            }
+            figures
+        }
+    };
+    let count = |words: &[&str]| -> u64 {
+        figures
+            .split([',', ';', '.'])
+            .filter_map(|part| {
+                let (number, word) = part.trim().split_once(' ')?;
+                let word = word.split(' ').next()?;
+                words.contains(&word).then(|| number.parse::<u64>().ok())?
+            })
+            .sum()
+    };
+    Some(Sum {
+        passed: count(&["passed"]),
+        // nextest tells apart how a test failed.
+        failed: count(&["failed", "timed", "exec"]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_runners_summaries_are_read() {
+        assert_eq!(
+            summary(
+                "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n"
+            ),
+            Some(Sum {
+                passed: 3,
+                failed: 2
+            })
+        );
+        assert_eq!(
+            summary(
+                "     Summary [   0.512s] 12 tests run: 9 passed (2 slow), 2 failed, 1 timed out, 0 skipped\n"
+            ),
+            Some(Sum {
+                passed: 9,
+                failed: 3
+            })
+        );
+        assert_eq!(
+            summary("     Summary [   0.512s] 5/12 tests run: 4 passed, 1 failed, 3 skipped\n"),
+            Some(Sum {
+                passed: 4,
+                failed: 1
+            })
+        );
+    }
+
+    #[test]
+    fn other_lines_are_no_summaries() {
+        assert_eq!(summary("running 3 tests\n"), None);
+        assert_eq!(summary("the test run: 3 passed\n"), None);
+    }
+}
