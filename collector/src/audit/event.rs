@@ -6,17 +6,17 @@ use crate::clock::KtimeNs;
 /// Why the reassembler handed an event on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Completion {
-    /// Its end-of-event record came.
+    /// Its end-of-event record came, or what ends an event in a log without such records.
     Eoe,
     /// It is of a type that stands alone and has no end-of-event record.
     Standalone,
     /// No end-of-event record came within the timeout.
     Timeout,
-    /// Too many events were in flight and this was the oldest.
+    /// A bound was hit: too much was in flight and this was the oldest, or this one grew too large.
     Evicted,
     /// The input ended.
     Flushed,
-    /// Its event had already been handed on when this record came.
+    /// Its event had already been handed on when these records came.
     Late,
 }
 
@@ -25,7 +25,7 @@ pub enum Completion {
 pub struct AuditEvent {
     /// The stamp all its records share.
     pub stamp: Stamp,
-    /// The records in the order of arrival, without the end-of-event record.
+    /// The records in the order of arrival, without the end-of-event record. Empty where that was the only one to come.
     pub records: Vec<Record>,
     /// Why it was handed on.
     pub completion: Completion,

@@ -416,8 +416,8 @@ mod tests {
                 prop_assert!(start >= end);
                 end = start + field.name.len() + 1 + field.value.raw().len();
                 prop_assert!(end <= text.len());
-                decode_untrusted(field.name, field.value);
-                (field.value.as_i64(), field.value.as_hex_u64(), field.value.as_octal_u64());
+                let _ = decode_untrusted(field.name, field.value);
+                let _ = (field.value.as_i64(), field.value.as_hex_u64(), field.value.as_octal_u64());
             }
         }
     }

@@ -1,1 +1,243 @@
 //! Holes in the serials of the audit stream.
+//!
+//! Owns which serials are missing and when that is judged: a serial may come late, because the kernel queues records
+//! after it stamped them and in another order, so a hole is a [`Gap`] only when it has stayed open for the reorder window.
+//! Knows nothing of records or causes, and only of one host's stream: auditd's own records
+//! ([`RecordType::is_from_daemon`](crate::audit::record::RecordType::is_from_daemon)) have serials of another count and are
+//! not to be shown to it.
+//!
+//! A gap says that at least one event per serial was stamped and lost whole. No gap does not say that all is there: a
+//! refused record takes no serial (kernel/audit.c `audit_log_start`).
+//!
+//! Bounds: [`GapTracker::MAX_HOLES`] open holes, and as many gaps judged early until the next tick. A live stream that begins with the
+//! record of a call in flight, stamped long before it was read, shows a gap that is none; that is rare enough to bear.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::account::Serials;
+use crate::audit::record::{Serial, Stamp};
+use crate::clock::{KtimeNs, TimeMs};
+
+/// Serials that were never seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first serial missing.
+    pub first: Serial,
+    /// The last one.
+    pub last: Serial,
+    /// How many are missing: all from `first` to `last`, but where so many gaps were open that some had to be joined.
+    pub count: u64,
+    /// The stamp seen right before the gap.
+    pub before: Stamp,
+    /// The stamp seen right behind it.
+    pub after: Stamp,
+    /// When it was judged a gap.
+    pub noticed: KtimeNs,
+}
+
+/// Watches the serials of one host.
+#[derive(Debug)]
+pub struct GapTracker {
+    window: Duration,
+    head: Option<Head>,
+    /// By their first position; in that order they were also opened.
+    holes: BTreeMap<u64, Hole>,
+    /// Judged since the last tick.
+    judged: VecDeque<Gap>,
+    counts: Serials,
+    restarts: u64,
+}
+
+/// The furthest serial seen.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// Positions are serials that do not wrap.
+    position: u64,
+    stamp: Stamp,
+    /// The latest time of all stamps, which need not be the furthest serial's.
+    latest: TimeMs,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    last: u64,
+    before: Stamp,
+    after: Stamp,
+    opened: KtimeNs,
+}
+
+impl GapTracker {
+    /// More open holes than this, and the oldest are judged before their time.
+    pub const MAX_HOLES: usize = 8_192;
+    /// A serial further ahead is that of another boot: at the rates a kernel reaches, so many events take minutes.
+    pub const MAX_JUMP: u32 = 1 << 24;
+
+    /// A tracker that has seen nothing and leaves a hole open for `window`.
+    pub fn new(window: Duration) -> Self {
+        Self {
+            window,
+            head: None,
+            holes: BTreeMap::new(),
+            judged: VecDeque::new(),
+            counts: Serials::default(),
+            restarts: 0,
+        }
+    }
+
+    /// Takes notice of a record's stamp, each record's or each event's.
+    pub fn saw(&mut self, stamp: Stamp, now: KtimeNs) {
+        let Some(head) = &mut self.head else {
+            return self.start(stamp);
+        };
+        let ahead = stamp.serial.ahead_of(head.stamp.serial);
+        if ahead == 0 {
+            head.latest = head.latest.max(stamp.time);
+            return;
+        }
+        if ahead < 0 {
+            return self.saw_behind(stamp, now);
+        }
+        if ahead as u32 > Self::MAX_JUMP {
+            return self.restart(stamp, now);
+        }
+        let position = head.position + ahead as u64;
+        let hole = Hole {
+            last: position - 1,
+            before: head.stamp,
+            after: stamp,
+            opened: now,
+        };
+        let first = head.position + 1;
+        *head = Head {
+            position,
+            stamp,
+            latest: head.latest.max(stamp.time),
+        };
+        if first < position {
+            self.holes.insert(first, hole);
+            if self.holes.len() > Self::MAX_HOLES {
+                self.judge_oldest(now);
+            }
+        }
+    }
+
+    /// Lets time pass: appends to `out` the gaps judged since the last call.
+    pub fn tick(&mut self, now: KtimeNs, out: &mut Vec<Gap>) {
+        while let Some((_, hole)) = self.holes.first_key_value() {
+            if now.since(hole.opened) < self.window {
+                break;
+            }
+            self.judge_oldest(now);
+        }
+        out.extend(self.judged.drain(..));
+    }
+
+    /// Appends to `out` all holes still open: the input has ended.
+    pub fn flush(&mut self, now: KtimeNs, out: &mut Vec<Gap>) {
+        while !self.holes.is_empty() {
+            self.judge_oldest(now);
+        }
+        out.extend(self.judged.drain(..));
+    }
+
+    /// How many gaps were judged, and the serials in them.
+    pub fn counts(&self) -> Serials {
+        self.counts
+    }
+
+    /// How often the serials were taken to have started anew: another boot in a log.
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    fn start(&mut self, stamp: Stamp) {
+        self.head = Some(Head {
+            // One lap up, so that what is behind has a position too.
+            position: (1 << 32) + u64::from(stamp.serial.0),
+            stamp,
+            latest: stamp.time,
+        });
+    }
+
+    /// A serial behind the head: it fills its hole, or it was there before.
+    ///
+    /// One that fills none and whose time is later than all others' by more than the window is of another boot: the
+    /// kernel takes an event's time before its serial, so a late record's time is never ahead of the records stamped after it.
+    fn saw_behind(&mut self, stamp: Stamp, now: KtimeNs) {
+        let Some(head) = &mut self.head else { return };
+        let behind = u64::from(head.stamp.serial.ahead_of(stamp.serial).unsigned_abs());
+        let position = head.position - behind;
+        let window = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
+        let later = stamp.time.0.saturating_sub(head.latest.0) > window;
+        head.latest = head.latest.max(stamp.time);
+        let hole = self.holes.range(..=position).next_back();
+        let Some((first, hole)) = hole
+            .map(|(first, hole)| (*first, *hole))
+            .filter(|(_, hole)| position <= hole.last)
+        else {
+            if later {
+                self.restart(stamp, now);
+            }
+            return;
+        };
+        self.holes.remove(&first);
+        if first < position {
+            let last = position - 1;
+            let left = Hole {
+                last,
+                after: stamp,
+                ..hole
+            };
+            self.holes.insert(first, left);
+        }
+        if position < hole.last {
+            let right = Hole {
+                before: stamp,
+                ..hole
+            };
+            self.holes.insert(position + 1, right);
+        }
+        if self.holes.len() > Self::MAX_HOLES {
+            self.judge_oldest(now);
+        }
+    }
+
+    /// The serials start anew at `stamp`; what was missing before cannot come any more.
+    fn restart(&mut self, stamp: Stamp, now: KtimeNs) {
+        self.restarts += 1;
+        while !self.holes.is_empty() {
+            self.judge_oldest(now);
+        }
+        self.start(stamp);
+    }
+
+    fn judge_oldest(&mut self, now: KtimeNs) {
+        let Some((first, hole)) = self.holes.pop_first() else {
+            return;
+        };
+        let gap = Gap {
+            first: Serial(first as u32),
+            last: Serial(hole.last as u32),
+            count: hole.last - first + 1,
+            before: hole.before,
+            after: hole.after,
+            noticed: now,
+        };
+        self.counts.gaps += 1;
+        self.counts.missing += gap.count;
+        let full = self.judged.len() >= Self::MAX_HOLES;
+        match self.judged.back_mut() {
+            Some(newest) if full => {
+                newest.last = gap.last;
+                newest.after = gap.after;
+                newest.count += gap.count;
+                newest.noticed = now;
+            }
+            _ => self.judged.push_back(gap),
+        }
+    }
+}

@@ -1,1 +1,367 @@
 //! Records into events.
+//!
+//! Owns the events in flight: which records share a stamp, when an event is handed on and why. Knows nothing of what
+//! records say beyond their type. No I/O, no clock: time comes with each call, and [`Reassembler::tick`] must be
+//! called every 100 ms or so, for a deadline must not wait for the next record.
+//!
+//! When an event is handed on:
+//! - at its end-of-event record;
+//! - at once where its type stands alone;
+//! - after [`Limits::grace`] where all it has are records that may stand alone (AVC, CONFIG_CHANGE, LOGIN …):
+//!   inside a system call they precede its SYSCALL record by the time the call still takes, mostly microseconds, and
+//!   outside of one nothing follows them. The SYSCALL record of a call that blocks for longer comes as a late event;
+//! - at [`Limits::timeout`] after its first record; whatever comes later is a late event.
+//!
+//! Bounds: events in flight, records and bytes of one event, bytes of all, stamps remembered (see [`Limits`]). An event
+//! over a bound is handed on as it is, and its further records become a late event: nothing is dropped
+//! but exact duplicates. Identity: `begun = completed + standalone + timed_out + flushed + evicted + pending`.
+
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap, RandomState};
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use crate::account::Assembly;
+use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::record::{Record, RecordType, Stamp};
+use crate::audit::types::Standing;
+use crate::clock::KtimeNs;
+use memory::HandedOn;
+
+/// Bounds of a [`Reassembler`]. The default fits a live stream.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// From an event's first record to its being handed on without an end-of-event record.
+    pub timeout: Duration,
+    /// The same for events with nothing but records that may stand alone.
+    pub grace: Duration,
+    /// Events in flight.
+    pub max_events: usize,
+    /// Records of one event.
+    pub max_records_per_event: usize,
+    /// Bytes of one event's records.
+    pub max_bytes_per_event: usize,
+    /// Bytes of all records in flight.
+    pub max_bytes: usize,
+    /// Events remembered after they were handed on, to tell late records and repeated ones.
+    pub remembered: usize,
+    /// What ends an event.
+    pub end: EventEnd,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(2),
+            grace: Duration::from_millis(200),
+            max_events: 16_384,
+            max_records_per_event: 4_096,
+            max_bytes_per_event: 8 << 20,
+            max_bytes: 64 << 20,
+            remembered: 32_768,
+            end: EventEnd::EndOfEvent,
+        }
+    }
+}
+
+/// The record that ends a system call's event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventEnd {
+    /// EOE, as the kernel and auditd's plugin interface deliver it.
+    EndOfEvent,
+    /// EOE or PROCTITLE, the last record before it since Linux 3.11: auditd leaves EOE out of its logs.
+    Proctitle,
+}
+
+/// An event's stamp, and in a log of many hosts its host. One host's serials repeat at other times only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    stamp: Stamp,
+    node: u64,
+}
+
+struct Pending {
+    /// Tells this event from an earlier or later one under the same key.
+    id: u64,
+    records: Vec<Record>,
+    hashes: Vec<u64>,
+    bytes: usize,
+    first_read: KtimeNs,
+    /// Whether records of this event were handed on before.
+    late: bool,
+    /// Whether no record came that must have an end-of-event record.
+    may_stand_alone: bool,
+}
+
+/// When an event is due, unless it is gone by then.
+#[derive(Clone, Copy)]
+struct Ticket {
+    key: Key,
+    id: u64,
+    begun: KtimeNs,
+}
+
+/// Joins records to events. See the module for when an event is handed on.
+pub struct Reassembler {
+    limits: Limits,
+    hasher: RandomState,
+    pending: HashMap<Key, Pending>,
+    pending_bytes: usize,
+    /// All events in flight by age, and some that are gone already.
+    by_age: VecDeque<Ticket>,
+    /// Those that began with a record that may stand alone.
+    in_grace: VecDeque<Ticket>,
+    handed_on: HandedOn,
+    counts: Assembly,
+}
+
+impl Reassembler {
+    /// A reassembler with nothing in flight.
+    pub fn new(limits: Limits) -> Self {
+        let counts = Assembly {
+            pending_limit: limits.max_events as u64,
+            ..Assembly::default()
+        };
+        Self {
+            hasher: RandomState::new(),
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            by_age: VecDeque::new(),
+            in_grace: VecDeque::new(),
+            handed_on: HandedOn::new(limits.remembered),
+            counts,
+            limits,
+        }
+    }
+
+    /// Takes one record in, and appends to `out` what is ready: events the record ends, and those whose time is over.
+    pub fn push(&mut self, record: Record, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        self.tick(now, out);
+        let key = self.key(&record);
+        if record.record_type == RecordType::EOE {
+            self.end(key, now, out);
+        } else {
+            self.add(key, record, now, out);
+        }
+        self.assert_balance();
+    }
+
+    /// Lets time pass: appends to `out` the events whose time is over.
+    pub fn tick(&mut self, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        while let Some(ticket) = self.in_grace.front().copied() {
+            if now.since(ticket.begun) < self.limits.grace {
+                break;
+            }
+            self.in_grace.pop_front();
+            if self.is_live(&ticket) && self.pending[&ticket.key].may_stand_alone {
+                self.hand_on(ticket.key, Completion::Standalone, now, out);
+            }
+        }
+        while let Some(ticket) = self.by_age.front().copied() {
+            if now.since(ticket.begun) < self.limits.timeout {
+                break;
+            }
+            self.by_age.pop_front();
+            if self.is_live(&ticket) {
+                self.hand_on(ticket.key, Completion::Timeout, now, out);
+            }
+        }
+        self.assert_balance();
+    }
+
+    /// Appends to `out` all events in flight, oldest first: the input has ended.
+    pub fn flush(&mut self, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        self.in_grace.clear();
+        while let Some(ticket) = self.by_age.pop_front() {
+            if self.is_live(&ticket) {
+                self.hand_on(ticket.key, Completion::Flushed, now, out);
+            }
+        }
+        self.assert_balance();
+    }
+
+    /// What was done so far. Late events count by what ended them, like others.
+    pub fn counts(&self) -> Assembly {
+        Assembly {
+            pending: self.pending.len() as u64,
+            ..self.counts
+        }
+    }
+
+    fn key(&self, record: &Record) -> Key {
+        let node = record.node.as_ref();
+        Key {
+            stamp: record.stamp,
+            node: node.map_or(0, |node| self.hasher.hash_one(node)),
+        }
+    }
+
+    fn is_live(&self, ticket: &Ticket) -> bool {
+        self.pending
+            .get(&ticket.key)
+            .is_some_and(|pending| pending.id == ticket.id)
+    }
+
+    /// An end-of-event record. It says nothing of its own, so one for an event handed on before is left out.
+    fn end(&mut self, key: Key, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        if !self.pending.contains_key(&key) {
+            if self.handed_on.get(&key).is_some() {
+                return;
+            }
+            // All other records were lost, but the kernel did report this event.
+            self.begin(key, Standing::Inside, now);
+        }
+        self.hand_on(key, Completion::Eoe, now, out);
+    }
+
+    fn add(&mut self, key: Key, record: Record, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        let hash = self.hasher.hash_one((record.record_type, &record.body));
+        let record_type = record.record_type;
+        match self.pending.entry(key) {
+            Entry::Occupied(entry) => {
+                if entry.get().has(&record, hash) {
+                    self.counts.duplicate_records += 1;
+                    return;
+                }
+            }
+            Entry::Vacant(_) => {
+                if self
+                    .handed_on
+                    .get(&key)
+                    .is_some_and(|seen| seen.contains(hash))
+                {
+                    self.counts.duplicate_records += 1;
+                    return;
+                }
+                self.begin(key, record_type.standing(), now);
+            }
+        }
+        let Some(pending) = self.pending.get_mut(&key) else {
+            return;
+        };
+        self.counts.late_records += u64::from(pending.late);
+        self.pending_bytes += weight(&record);
+        pending.add(record, hash);
+        let full = pending.records.len() >= self.limits.max_records_per_event
+            || pending.bytes >= self.limits.max_bytes_per_event;
+        let alone = pending.records.len() == 1 && record_type.stands_alone();
+        let last = self.limits.end == EventEnd::Proctitle && record_type == RecordType::PROCTITLE;
+        if alone {
+            self.hand_on(key, Completion::Standalone, now, out);
+        } else if last {
+            self.hand_on(key, Completion::Eoe, now, out);
+        } else if full {
+            self.hand_on(key, Completion::Evicted, now, out);
+        }
+        while self.pending.len() > self.limits.max_events
+            || self.pending_bytes > self.limits.max_bytes
+        {
+            self.evict_oldest(now, out);
+        }
+    }
+
+    fn begin(&mut self, key: Key, standing: Standing, now: KtimeNs) {
+        self.counts.begun += 1;
+        let id = self.counts.begun;
+        let may_stand_alone = standing == Standing::Either;
+        let pending = Pending {
+            id,
+            records: Vec::new(),
+            hashes: Vec::new(),
+            bytes: 0,
+            first_read: now,
+            late: self.handed_on.get(&key).is_some(),
+            may_stand_alone,
+        };
+        self.pending.insert(key, pending);
+        if standing == Standing::Alone {
+            return;
+        }
+        let ticket = Ticket {
+            key,
+            id,
+            begun: now,
+        };
+        self.by_age.push_back(ticket);
+        if may_stand_alone {
+            self.in_grace.push_back(ticket);
+        }
+        // Most events end long before their time; sweep their tickets before they pile up.
+        if self.by_age.len().max(self.in_grace.len()) > 2 * self.pending.len() + 1024 {
+            let pending = &self.pending;
+            let live = |ticket: &Ticket| {
+                let event = pending.get(&ticket.key);
+                event.is_some_and(|event| event.id == ticket.id)
+            };
+            self.by_age.retain(live);
+            self.in_grace.retain(live);
+        }
+    }
+
+    fn evict_oldest(&mut self, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        while let Some(ticket) = self.by_age.pop_front() {
+            if self.is_live(&ticket) {
+                return self.hand_on(ticket.key, Completion::Evicted, now, out);
+            }
+        }
+    }
+
+    fn hand_on(&mut self, key: Key, why: Completion, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        let Some(pending) = self.pending.remove(&key) else {
+            return;
+        };
+        self.pending_bytes -= pending.bytes;
+        let count = match why {
+            Completion::Eoe | Completion::Late => &mut self.counts.completed,
+            Completion::Standalone => &mut self.counts.standalone,
+            Completion::Timeout => &mut self.counts.timed_out,
+            Completion::Evicted => &mut self.counts.evicted,
+            Completion::Flushed => &mut self.counts.flushed,
+        };
+        *count += 1;
+        self.handed_on.remember(key, &pending.hashes);
+        out.push(AuditEvent {
+            stamp: key.stamp,
+            records: pending.records,
+            completion: if pending.late { Completion::Late } else { why },
+            first_read: pending.first_read,
+            completed: now,
+        });
+    }
+
+    fn assert_balance(&self) {
+        debug_assert!(
+            {
+                let n = self.counts();
+                let emitted = n.completed + n.standalone + n.timed_out + n.flushed;
+                n.begun == emitted + n.evicted + n.pending
+            },
+            "{:?}",
+            self.counts()
+        );
+    }
+}
+
+impl Pending {
+    fn has(&self, record: &Record, hash: u64) -> bool {
+        std::iter::zip(&self.hashes, &self.records).any(|(seen, other)| {
+            *seen == hash && other.record_type == record.record_type && other.body == record.body
+        })
+    }
+
+    fn add(&mut self, record: Record, hash: u64) {
+        self.may_stand_alone &= record.record_type.standing() == Standing::Either;
+        self.bytes += weight(&record);
+        self.hashes.push(hash);
+        self.records.push(record);
+    }
+}
+
+/// What a record takes in memory, about.
+fn weight(record: &Record) -> usize {
+    size_of::<Record>() + record.body.len() + record.enrichment.as_deref().map_or(0, <[u8]>::len)
+}
