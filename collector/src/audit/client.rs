@@ -387,12 +387,16 @@ impl Client {
     /// The first field the kernel refuses is named; the ones before it have been changed.
     pub fn set(&mut self, change: &StatusChange) -> Result<(), ClientError> {
         for (field, value) in change.fields() {
-            let operation = Operation::Set { field, value };
-            let payload = status::encode_set(field, value);
-            self.command(operation, message::AUDIT_SET, &payload)
-                .and_then(|error| accepted(operation, error))?;
+            self.set_field(field, value)?;
         }
         Ok(())
+    }
+
+    pub(super) fn set_field(&mut self, field: StatusField, value: u32) -> Result<(), ClientError> {
+        let operation = Operation::Set { field, value };
+        let payload = status::encode_set(field, value);
+        let error = self.command(operation, message::AUDIT_SET, &payload)?;
+        accepted(operation, error)
     }
 
     /// Gives the audit pid back, from whichever socket of this process it was claimed.

@@ -15,6 +15,7 @@ pub mod records;
 pub mod rule_text;
 pub mod rule_wire;
 pub mod rules;
+pub mod settings;
 pub mod socket;
 pub mod status;
 mod sys;

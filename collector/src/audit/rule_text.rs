@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
+
 use crate::audit::arch::Arch;
 use crate::audit::rules::{
     Action, Condition, Field, FilterList, KEY_SEPARATOR, Operator, Permissions, Rule,
@@ -86,12 +88,12 @@ fn write_condition(f: &mut fmt::Formatter<'_>, condition: &Condition) -> fmt::Re
             Some(name) => f.write_str(name),
             None => write!(f, "{value}"),
         },
-        // The kernel compares results, and unset ids, as signed numbers.
-        (Field::EXIT, _) => write!(f, "{}", value as i32),
+        (Field::EXIT, _) => write!(f, "{}", CallResult(value as i32)),
         (Field::LOGINUID | Field::SESSIONID | Field::OBJ_UID | Field::OBJ_GID, _)
         | (Field(1..=8), _)
             if value == u32::MAX =>
         {
+            // An id that is not set.
             f.write_str("-1")
         }
         (Field::ARG0 | Field::ARG1 | Field::ARG2 | Field::ARG3 | Field::FSTYPE, _) => {
@@ -130,6 +132,18 @@ impl fmt::Display for Permissions {
             }
         }
         Ok(())
+    }
+}
+
+/// The result of a system call: the name of its error where it is one.
+struct CallResult(i32);
+
+impl fmt::Display for CallResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.checked_neg().map(Errno::from_raw) {
+            Some(errno) if self.0 < 0 && errno != Errno::UnknownErrno => write!(f, "-{errno:?}"),
+            _ => write!(f, "{}", self.0),
+        }
     }
 }
 
@@ -223,7 +237,7 @@ mod tests {
             .key(b"one\x01two");
         assert_eq!(
             rule.to_string(),
-            "-a always,exit -F arch=b32 -S open,openat -F auid>=1000 -F auid!=-1 -F exit=-13 -F a0&=0x40 \
+            "-a always,exit -F arch=b32 -S open,openat -F auid>=1000 -F auid!=-1 -F exit=-EACCES -F a0&=0x40 \
              -C uid!=obj_uid -F key=one -F key=two"
         );
         let watch = Rule::watch(

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_AUDIT;
+use tracing::warn;
 
 use crate::audit::client::{Client, ClientError, Operation};
 use crate::audit::message::{self, Datagram, Kind};
@@ -219,6 +220,8 @@ pub struct EventSocket {
     counts: Counts,
     kept: VecDeque<Kept>,
     sequence: u32,
+    /// Whether the kernel sends to this socket because of [`EventSocket::claim`].
+    claimed: bool,
 }
 
 impl EventSocket {
@@ -265,6 +268,7 @@ impl EventSocket {
             counts: Counts::default(),
             kept: VecDeque::new(),
             sequence: 0,
+            claimed: false,
         })
     }
 
@@ -330,6 +334,7 @@ impl EventSocket {
         if error < 0 {
             return Err(ClientError::refused(operation, -error));
         }
+        self.claimed = true;
         Ok(())
     }
 
@@ -339,7 +344,9 @@ impl EventSocket {
     /// # Errors
     /// [`ClientError::NotHolder`] where another process holds the pid, and whatever else the kernel refuses.
     pub fn release(&mut self) -> Result<(), ClientError> {
-        Client::connect()?.release_pid()
+        Client::connect()?.release_pid()?;
+        self.claimed = false;
+        Ok(())
     }
 
     /// Drops, bytes waiting and buffer size as the kernel has them.
@@ -440,6 +447,17 @@ impl EventSocket {
             operation,
             after: CLAIM_TIMEOUT,
         })
+    }
+}
+
+impl Drop for EventSocket {
+    /// Closing a socket does not release the pid: the kernel notices only when it next has something to send.
+    fn drop(&mut self) {
+        if self.claimed
+            && let Err(error) = self.release()
+        {
+            warn!(error = %error, "the audit pid was not released");
+        }
     }
 }
 

@@ -75,6 +75,20 @@ impl KernelStatus {
             backlog_wait_time_actual: word(10),
         })
     }
+
+    /// The value of `field`; none where the kernel's reply was too short to hold it.
+    pub fn field(&self, field: StatusField) -> Option<u32> {
+        match field {
+            StatusField::Enabled => Some(self.enabled),
+            StatusField::Failure => Some(self.failure),
+            StatusField::Pid => Some(self.pid),
+            StatusField::RateLimit => Some(self.rate_limit),
+            StatusField::BacklogLimit => Some(self.backlog_limit),
+            StatusField::BacklogWaitTime => self.backlog_wait_time,
+            StatusField::Lost => Some(self.lost),
+            StatusField::BacklogWaitTimeActual => self.backlog_wait_time_actual,
+        }
+    }
 }
 
 /// A field of the status that can be set (`AUDIT_STATUS_*`).
