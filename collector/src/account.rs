@@ -93,7 +93,7 @@ pub struct Serials {
     pub missing: u64,
 }
 
-/// Identity: `expected = matched + backfilled + unrecovered + pending`, over the verdicts exact and inferred.
+/// Identity: `expected = matched + backfilled + unrecovered + withdrawn + pending`, over the verdicts exact and inferred.
 #[derive(Clone, Debug, Default)]
 pub struct Crosscheck {
     /// Events the witness or the serials say the kernel should have reported.
@@ -102,6 +102,8 @@ pub struct Crosscheck {
     pub settled: BTreeMap<(Verdict, Outcome), u64>,
     /// Backfilled and unrecovered events, by cause.
     pub by_cause: BTreeMap<(Outcome, Cause), u64>,
+    /// Observations whose verdict the rules in force at their time, learnt of later, do not bear out.
+    pub withdrawn: u64,
     /// Observations with a `maybe` verdict that no audit event came for: no event is known to be missing.
     pub maybe_unconfirmed: u64,
     /// Events of the audit stream that no eBPF program of ours watches.

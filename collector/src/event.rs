@@ -186,12 +186,25 @@ pub struct Event {
     pub verdict: Option<Verdict>,
     /// Why the audit stream did not have it, or not all of it.
     pub cause: Option<Cause>,
+    /// How the two parts were found to belong together; none where there is only one.
+    pub matched_by: Option<MatchedBy>,
     /// The audit stream's part.
     pub audit: Option<AuditEvent>,
     /// The eBPF witness's part.
     pub observation: Option<Box<Observation>>,
     /// The `id` of an event emitted earlier that this one replaces: a backfilled one whose records came late after all.
     pub supersedes: Option<EventId>,
+}
+
+/// How an observation and an audit event were matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatchedBy {
+    /// Both carry the serial.
+    Serial,
+    /// By process, arch, call, arguments and result, nearest in time.
+    Key,
+    /// The SYSCALL record was lost; by what the remaining records say (paths, directory, address) and the neighbouring serials.
+    Content,
 }
 
 /// What makes an event's id, beside the boot id.

@@ -18,5 +18,7 @@
 pub mod account;
 pub mod audit;
 pub mod clock;
+pub mod core;
+pub mod correlate;
 pub mod event;
 pub mod probe;

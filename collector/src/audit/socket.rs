@@ -110,6 +110,21 @@ pub struct MemoryInfo {
     pub receive_buffer: u32,
 }
 
+impl MemoryInfo {
+    /// The figures of `socket`, which may be a duplicate of the descriptor that is read from.
+    ///
+    /// # Errors
+    /// What `getsockopt(SO_MEMINFO)` reports; it exists since Linux 4.12.
+    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+        let info = sys::memory_info(socket.as_fd())?;
+        Ok(Self {
+            drops: info[8],
+            queued: info[0],
+            receive_buffer: info[1],
+        })
+    }
+}
+
 /// How large the receive buffer became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiveBuffer {
@@ -354,12 +369,7 @@ impl EventSocket {
     /// # Errors
     /// What `getsockopt(SO_MEMINFO)` reports; it exists since Linux 4.12.
     pub fn meminfo(&self) -> io::Result<MemoryInfo> {
-        let info = sys::memory_info(self.socket.as_fd())?;
-        Ok(MemoryInfo {
-            drops: info[8],
-            queued: info[0],
-            receive_buffer: info[1],
-        })
+        MemoryInfo::of(&self.socket)
     }
 
     /// One read into `batch`: everything but datagrams of others and such without a header.

@@ -1,0 +1,150 @@
+//! Observations that wait for their audit event.
+//!
+//! Three views of one set: by time (the store itself), by key (first in, first out), by deadline. The last two hold
+//! references that may be stale; whoever follows one drops it then, and a key's queue is removed with its last entry.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::clock::{KtimeNs, TimeMs};
+use crate::correlate::key::MatchKey;
+use crate::probe::observation::Observation;
+
+/// Orders observations by entry; CPU and sequence make it unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ObservationId {
+    entry: KtimeNs,
+    cpu: u16,
+    sequence: u64,
+}
+
+/// One that waits.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) observation: Box<Observation>,
+    /// Its entry on the wall clock, by the offset known when it arrived.
+    pub(super) entry_wall: TimeMs,
+    /// When it came out of the ring.
+    pub(super) arrived: KtimeNs,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Observations {
+    by_entry: BTreeMap<ObservationId, Pending>,
+    by_key: HashMap<MatchKey, VecDeque<ObservationId>>,
+    by_arrival: VecDeque<(KtimeNs, ObservationId)>,
+}
+
+impl Observations {
+    pub(super) fn len(&self) -> usize {
+        self.by_entry.len()
+    }
+
+    pub(super) fn insert(&mut self, pending: Pending) {
+        let observation = &pending.observation;
+        let id = ObservationId {
+            entry: observation.entry,
+            cpu: observation.cpu,
+            sequence: observation.sequence,
+        };
+        let queue = self
+            .by_key
+            .entry(MatchKey::of_observation(observation))
+            .or_default();
+        // Threads of one process may come out of order; one thread never does, so this rarely looks further than the end.
+        let at = queue
+            .iter()
+            .rposition(|other| *other < id)
+            .map_or(0, |before| before + 1);
+        queue.insert(at, id);
+        self.by_arrival.push_back((observation.taken, id));
+        self.by_entry.insert(id, pending);
+    }
+
+    /// Takes the observation with `key` whose entry is nearest to and not before `stamp`, as the stamp is the coarse clock
+    /// at entry. Where none is, the one that entered last before it within `tolerance_ms`, as the clocks may disagree.
+    pub(super) fn take_by_key(
+        &mut self,
+        key: &MatchKey,
+        stamp: TimeMs,
+        tolerance_ms: u64,
+    ) -> Option<Pending> {
+        let queue = self.by_key.get(key)?;
+        let entry_wall =
+            |id: &ObservationId| self.by_entry.get(id).map(|pending| pending.entry_wall);
+        let after = queue.partition_point(|id| entry_wall(id).is_some_and(|wall| wall < stamp));
+        let within = |index: &usize| {
+            queue
+                .get(*index)
+                .and_then(entry_wall)
+                .is_some_and(|wall| wall.0.abs_diff(stamp.0) <= tolerance_ms)
+        };
+        let found = Some(after)
+            .filter(within)
+            .or_else(|| after.checked_sub(1).filter(within))?;
+        let id = *queue.get(found)?;
+        self.remove(id)
+    }
+
+    /// Takes one whose entry lies within `[from, to]` on the wall clock, the one for which `score` gives most; none
+    /// where it gives `None` for all.
+    pub(super) fn take_best<S: Ord>(
+        &mut self,
+        from: KtimeNs,
+        to: KtimeNs,
+        mut score: impl FnMut(&Pending) -> Option<S>,
+    ) -> Option<Pending> {
+        let first = ObservationId {
+            entry: from,
+            cpu: 0,
+            sequence: 0,
+        };
+        let mut best: Option<(S, ObservationId)> = None;
+        for (id, pending) in self.by_entry.range(first..) {
+            if id.entry > to {
+                break;
+            }
+            if let Some(score) = score(pending)
+                && best.as_ref().is_none_or(|(most, _)| score > *most)
+            {
+                best = Some((score, *id));
+            }
+        }
+        best.and_then(|(_, id)| self.remove(id))
+    }
+
+    /// Takes the oldest for which `due` holds, by the time it was sampled; none where the oldest is not due.
+    pub(super) fn take_due(&mut self, due: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        loop {
+            let (_, id) = *self.by_arrival.front()?;
+            match self.by_entry.get(&id) {
+                Some(pending) if !due(pending) => return None,
+                Some(_) => {
+                    self.by_arrival.pop_front();
+                    return self.remove(id);
+                }
+                None => {
+                    self.by_arrival.pop_front();
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: ObservationId) -> Option<Pending> {
+        let pending = self.by_entry.remove(&id)?;
+        let key = MatchKey::of_observation(&pending.observation);
+        if let Some(queue) = self.by_key.get_mut(&key) {
+            if let Ok(at) = queue.binary_search(&id) {
+                queue.remove(at);
+            }
+            if queue.is_empty() {
+                self.by_key.remove(&key);
+            }
+        }
+        // Matched observations leave their entry in `by_arrival` behind; when most of it is such, it is swept.
+        if self.by_arrival.len() > 64 && self.by_arrival.len() > 4 * self.by_entry.len() {
+            self.by_arrival
+                .retain(|(_, id)| self.by_entry.contains_key(id));
+        }
+        Some(pending)
+    }
+}

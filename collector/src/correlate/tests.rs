@@ -1,0 +1,550 @@
+//! The matcher against hand-made streams; time is a number here.
+
+use std::time::Duration;
+
+use super::matcher::{Correlator, Limits, Watch};
+use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::gaps::Gap;
+use crate::audit::parse::netlink_record;
+use crate::audit::record::{Serial, Stamp};
+use crate::audit::records::SyscallFields;
+use crate::audit::status::KernelStatus;
+use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
+use crate::correlate::evidence::Poll;
+use crate::event::{Cause, Event, MatchedBy, Outcome, Output};
+use crate::probe::observation::{Captured, Credentials, Observation, PathArgument, Verdict};
+
+const EPOCH_MS: u64 = 1_700_000_000_000;
+const OFFSET: RealtimeOffset = RealtimeOffset(EPOCH_MS as i64 * 1_000_000);
+const GENERATION: u32 = 1;
+
+/// Watches openat of the 64-bit arch; its rules report every such call.
+struct Openat;
+
+impl Watch for Openat {
+    fn covers(&self, _arch: u32, syscall: u32) -> bool {
+        syscall == 257
+    }
+    fn judge_record(&self, _fields: &SyscallFields) -> Option<Verdict> {
+        Some(Verdict::Inferred)
+    }
+    fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
+        Some(Verdict::Inferred)
+    }
+}
+
+/// Its rules report nothing.
+struct NoRules;
+
+impl Watch for NoRules {
+    fn covers(&self, _arch: u32, _syscall: u32) -> bool {
+        false
+    }
+    fn judge_record(&self, _fields: &SyscallFields) -> Option<Verdict> {
+        None
+    }
+    fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
+        None
+    }
+}
+
+struct Bench {
+    correlator: Correlator,
+    out: Vec<Output>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut correlator = Correlator::new(
+            Limits::new(Duration::from_secs(2), Duration::from_secs(4)),
+            OFFSET,
+        );
+        correlator.witness_attached(Box::new(Openat), GENERATION, KtimeNs(0), Vec::new());
+        Self {
+            correlator,
+            out: Vec::new(),
+        }
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        let now = observation.taken;
+        self.correlator.observation(observation, now, &mut self.out);
+    }
+
+    fn event(&mut self, event: AuditEvent) {
+        let now = event.completed;
+        self.correlator.audit_event(event, now, &mut self.out);
+    }
+
+    fn poll(&mut self, ms: u64, poll: Poll) {
+        self.correlator
+            .poll(Poll { at: at(ms), ..poll }, &mut self.out);
+    }
+
+    fn tick(&mut self, ms: u64) {
+        self.correlator.tick(at(ms), OFFSET, &mut self.out);
+    }
+
+    fn events(&self) -> Vec<&Event> {
+        self.out
+            .iter()
+            .filter_map(|output| {
+                if let Output::Event(event) = output {
+                    Some(&**event)
+                } else {
+                    None
+                }
+            })
+            .collect()
+    }
+}
+
+fn at(ms: u64) -> KtimeNs {
+    KtimeNs(ms * 1_000_000)
+}
+
+fn observation(ms: u64, fd: i64) -> Observation {
+    Observation {
+        cpu: 0,
+        sequence: ms,
+        entry: at(ms),
+        taken: KtimeNs(at(ms).0 + 10_000),
+        tgid: 100,
+        tid: 100,
+        ppid: 1,
+        arch: 0xc000_003e,
+        syscall: 257,
+        args: [0xffff_ff9c, 0x1000, 0, 0, 0, 0],
+        result: Some(fd),
+        credentials: Credentials::default(),
+        audit_context: true,
+        tty: Captured::Absent,
+        comm: (*b"open").into(),
+        exe: Captured::Whole((*b"/bin/open").into()),
+        cwd: Captured::Whole((*b"/").into()),
+        paths: vec![PathArgument {
+            argument: 1,
+            path: Captured::Whole((*b"/etc/hosts").into()),
+        }],
+        argv: Captured::Absent,
+        sockaddr: Captured::Absent,
+        verdict: Verdict::Inferred,
+        rule: Some(0),
+        rules_generation: GENERATION,
+    }
+}
+
+fn stamp(ms: u64, serial: u32) -> Stamp {
+    Stamp {
+        time: TimeMs(EPOCH_MS + ms),
+        serial: Serial(serial),
+    }
+}
+
+fn event_of(records: &[(u16, String)], stamp: Stamp, completion: Completion) -> AuditEvent {
+    let records = records
+        .iter()
+        .map(|(record_type, body)| {
+            let text = format!(
+                "audit({}.{:03}:{}): {body}",
+                stamp.time.0 / 1000,
+                stamp.time.0 % 1000,
+                stamp.serial.0
+            );
+            netlink_record(*record_type, text.as_bytes()).unwrap()
+        })
+        .collect();
+    let read = at(stamp.time.0 - EPOCH_MS + 1);
+    AuditEvent {
+        stamp,
+        records,
+        completion,
+        first_read: read,
+        completed: read,
+    }
+}
+
+fn syscall_event(ms: u64, serial: u32, fd: i64) -> AuditEvent {
+    let body = format!(
+        "arch=c000003e syscall=257 success=yes exit={fd} a0=ffffff9c a1=1000 a2=0 a3=0 items=1 ppid=1 pid=100 auid=0 uid=0 \
+         gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=(none) ses=1 comm=\"open\" exe=\"/bin/open\" key=\"k\""
+    );
+    event_of(&[(1300, body)], stamp(ms, serial), Completion::Eoe)
+}
+
+fn fragment(ms: u64, serial: u32, path: &str) -> AuditEvent {
+    let path = format!(
+        "item=0 name=\"{path}\" inode=1 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL"
+    );
+    event_of(
+        &[(1307, "cwd=\"/\"".into()), (1302, path)],
+        stamp(ms, serial),
+        Completion::Timeout,
+    )
+}
+
+fn drained() -> Poll {
+    Poll {
+        status: Some(KernelStatus {
+            enabled: 1,
+            backlog_limit: 64,
+            ..KernelStatus::default()
+        }),
+        socket_empty: true,
+        ..Poll::default()
+    }
+}
+
+#[test]
+fn an_event_matches_whichever_side_comes_first() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_003, 3));
+    bench.event(syscall_event(1_000, 7, 3));
+    bench.event(syscall_event(1_004, 8, 4));
+    bench.observe(observation(1_005, 4));
+    let outcomes: Vec<_> = bench
+        .events()
+        .iter()
+        .map(|event| (event.outcome, event.serial, event.cause))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            (Outcome::Matched, Some(Serial(7)), None),
+            (Outcome::Matched, Some(Serial(8)), None)
+        ]
+    );
+    assert!(bench.correlator.crosscheck().balances());
+}
+
+#[test]
+fn a_twin_is_matched_with_the_nearest_entry_and_the_rest_comes_back() {
+    let mut bench = Bench::new();
+    for ms in [1_000, 1_500, 2_000] {
+        bench.observe(observation(ms, 3));
+    }
+    bench.event(syscall_event(1_497, 9, 3));
+    bench.poll(
+        6_500,
+        Poll {
+            lost: 2,
+            ..drained()
+        },
+    );
+    bench.tick(6_600);
+    let events = bench.events();
+    assert_eq!(
+        events.iter().map(|event| event.outcome).collect::<Vec<_>>(),
+        [Outcome::Matched, Outcome::Backfilled, Outcome::Backfilled]
+    );
+    assert_eq!(events[0].observation.as_ref().unwrap().entry, at(1_500));
+    assert_eq!(events[1].between, (None, Some(Serial(9))));
+    assert_eq!(events[2].between, (Some(Serial(9)), None));
+    assert_eq!(events[1].serial, None);
+    assert_eq!(events[1].cause, Some(Cause::BacklogLimit));
+}
+
+#[test]
+fn an_observation_waits_as_long_as_the_kernel_queue_holds_records() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    let full = KernelStatus {
+        enabled: 1,
+        backlog: 50,
+        backlog_limit: 64,
+        ..KernelStatus::default()
+    };
+    bench.poll(
+        20_000,
+        Poll {
+            status: Some(full),
+            socket_empty: true,
+            ..Poll::default()
+        },
+    );
+    bench.tick(20_000);
+    assert!(bench.events().is_empty());
+    bench.event(syscall_event(998, 5, 3));
+    assert_eq!(bench.events()[0].outcome, Outcome::Matched);
+}
+
+#[test]
+fn an_observation_is_given_back_at_the_longest_wait_whatever_the_queue_says() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.tick(60_000);
+    assert!(bench.events().is_empty());
+    bench.tick(61_001);
+    assert_eq!(bench.events()[0].outcome, Outcome::Backfilled);
+}
+
+#[test]
+fn records_that_come_after_the_backfill_supersede_it_and_settle_nothing_twice() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.poll(5_500, drained());
+    bench.tick(5_600);
+    bench.event(syscall_event(1_000, 5, 3));
+    let events = bench.events();
+    assert_eq!(events[1].supersedes, Some(events[0].id));
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!((crosscheck.expected, crosscheck.superseded), (1, 1));
+    assert!(crosscheck.balances());
+}
+
+#[test]
+fn an_event_without_an_observation_is_audit_only_after_its_wait() {
+    let mut bench = Bench::new();
+    bench.event(syscall_event(1_000, 5, 3));
+    bench.tick(1_900);
+    assert!(bench.events().is_empty());
+    bench.tick(2_002);
+    assert_eq!(
+        (bench.events()[0].outcome, bench.events()[0].verdict),
+        (Outcome::AuditOnly, Some(Verdict::Inferred))
+    );
+}
+
+#[test]
+fn what_no_program_watches_passes_at_once() {
+    let mut bench = Bench::new();
+    bench.event(event_of(
+        &[(1112, "pid=1 uid=0 msg='op=login'".into())],
+        stamp(1_000, 4),
+        Completion::Standalone,
+    ));
+    assert_eq!(
+        (bench.events()[0].outcome, bench.events()[0].verdict),
+        (Outcome::AuditOnly, None)
+    );
+    assert_eq!(bench.correlator.crosscheck().unwatched, 1);
+}
+
+#[test]
+fn an_event_that_lost_its_syscall_record_finds_its_observation_by_content() {
+    let mut bench = Bench::new();
+    let mut other = observation(1_001, 3);
+    other.paths[0].path = Captured::Whole((*b"/etc/passwd").into());
+    bench.observe(other);
+    bench.observe(observation(1_002, 4));
+    bench.event(fragment(1_000, 5, "/etc/hosts"));
+    bench.tick(2_100);
+    let events = bench.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        (events[0].outcome, events[0].matched_by),
+        (Outcome::Matched, Some(MatchedBy::Content))
+    );
+    assert_eq!(events[0].observation.as_ref().unwrap().result, Some(4));
+}
+
+#[test]
+fn a_fragment_that_contradicts_every_observation_takes_none() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_001, 3));
+    bench.event(fragment(1_000, 5, "/etc/shadow"));
+    bench.tick(2_100);
+    assert_eq!(
+        (
+            bench.events()[0].outcome,
+            bench.events()[0].observation.is_none()
+        ),
+        (Outcome::AuditOnly, true)
+    );
+}
+
+#[test]
+fn serials_missing_beyond_what_came_back_are_unrecovered() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_050, 3));
+    bench.poll(
+        5_500,
+        Poll {
+            socket_drops: 9,
+            ..drained()
+        },
+    );
+    let gap = Gap {
+        first: Serial(6),
+        last: Serial(8),
+        count: 3,
+        before: stamp(1_000, 5),
+        after: stamp(1_100, 9),
+        noticed: at(4_200),
+    };
+    bench.correlator.gap(gap);
+    bench.tick(8_300);
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(crosscheck.total(Outcome::Backfilled), 1);
+    assert_eq!(
+        crosscheck.by_cause[&(Outcome::Unrecovered, Cause::SocketOverrun)],
+        2
+    );
+    assert_eq!(crosscheck.expected, 3);
+    assert!(crosscheck.balances());
+    let told = bench.out.iter().any(|output| {
+        matches!(output, Output::Loss(loss) if loss.serials == Some((Serial(6), Serial(8))) && loss.count == 3)
+    });
+    assert!(told, "{:?}", bench.out);
+}
+
+#[test]
+fn a_maybe_without_an_event_is_counted_and_not_given_back() {
+    let mut bench = Bench::new();
+    bench.observe(Observation {
+        verdict: Verdict::Maybe,
+        ..observation(1_000, 3)
+    });
+    bench.poll(5_500, drained());
+    bench.tick(5_600);
+    assert!(bench.events().is_empty());
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!((crosscheck.maybe_unconfirmed, crosscheck.expected), (1, 0));
+}
+
+#[test]
+fn an_observation_is_withdrawn_when_the_rule_behind_it_was_gone() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench
+        .correlator
+        .rules_changed(Box::new(NoRules), GENERATION + 1, at(1_200));
+    bench.poll(5_500, drained());
+    bench.tick(5_600);
+    assert!(bench.events().is_empty());
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!((crosscheck.withdrawn, crosscheck.expected), (1, 1));
+    assert!(crosscheck.balances());
+}
+
+#[test]
+fn a_step_of_the_clock_is_told_and_does_not_part_what_belongs_together() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    let stepped = RealtimeOffset(OFFSET.0 + 3_600_000_000_000);
+    bench.correlator.tick(at(1_001), stepped, &mut bench.out);
+    bench.event(AuditEvent {
+        first_read: at(1_002),
+        completed: at(1_002),
+        ..syscall_event(3_601_000, 5, 3)
+    });
+    assert!(matches!(&bench.out[0], Output::State(state) if state.message.contains("3600000 ms")));
+    assert_eq!(bench.events()[0].outcome, Outcome::Matched);
+}
+
+#[test]
+fn causes_follow_from_the_evidence_and_stay_unknown_where_it_is_not_enough() {
+    let limited = KernelStatus {
+        enabled: 1,
+        rate_limit: 100,
+        backlog_limit: 8192,
+        ..KernelStatus::default()
+    };
+    let base = Poll {
+        at: at(2_000),
+        socket_empty: true,
+        ..Poll::default()
+    };
+    let cases = [
+        (
+            Poll {
+                status: Some(limited),
+                lost: 5,
+                ..base
+            },
+            true,
+            Cause::RateLimit,
+        ),
+        (
+            Poll {
+                lost: 5,
+                ..Poll {
+                    status: drained().status,
+                    ..base
+                }
+            },
+            true,
+            Cause::BacklogLimit,
+        ),
+        (
+            Poll {
+                socket_drops: 5,
+                ..base
+            },
+            true,
+            Cause::SocketOverrun,
+        ),
+        (
+            Poll {
+                queue_full: 5,
+                ..base
+            },
+            true,
+            Cause::QueueFull,
+        ),
+        (
+            Poll {
+                status: Some(limited),
+                lost: 5,
+                socket_drops: 5,
+                ..base
+            },
+            true,
+            Cause::KernelUnknown,
+        ),
+        (base, true, Cause::KernelUnknown),
+        (base, false, Cause::NoContext),
+        (
+            Poll {
+                status: Some(KernelStatus {
+                    enabled: 0,
+                    ..limited
+                }),
+                ..base
+            },
+            true,
+            Cause::AuditDisabled,
+        ),
+    ];
+    for (poll, audit_context, cause) in cases {
+        let mut bench = Bench::new();
+        bench.observe(Observation {
+            audit_context,
+            ..observation(1_500, 3)
+        });
+        bench.poll(
+            0,
+            Poll {
+                at: at(1_000),
+                ..poll_without_loss(poll)
+            },
+        );
+        bench.correlator.poll(poll, &mut bench.out);
+        bench.tick(70_000);
+        assert_eq!(bench.events()[0].cause, Some(cause), "{poll:?}");
+    }
+}
+
+fn poll_without_loss(poll: Poll) -> Poll {
+    Poll {
+        lost: 0,
+        socket_drops: 0,
+        queue_full: 0,
+        congested: 0,
+        ..poll
+    }
+}
+
+#[test]
+fn a_full_window_settles_the_oldest_and_says_so() {
+    let mut limits = Limits::new(Duration::from_secs(2), Duration::from_secs(4));
+    limits.max_observations = 2;
+    let mut bench = Bench::new();
+    bench.correlator = Correlator::new(limits, OFFSET);
+    for ms in [1_000, 1_001, 1_002] {
+        bench.observe(observation(ms, 3));
+    }
+    assert_eq!(bench.events().len(), 1);
+    assert_eq!(bench.events()[0].cause, Some(Cause::WindowFull));
+    assert!(bench.correlator.crosscheck().balances());
+}

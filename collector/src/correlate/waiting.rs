@@ -1,0 +1,98 @@
+//! Audit events that wait for their observation.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::audit::event::AuditEvent;
+use crate::audit::records::SyscallFields;
+use crate::clock::{KtimeNs, TimeMs};
+use crate::correlate::key::MatchKey;
+
+#[derive(Debug)]
+pub(super) struct WaitingEvent {
+    pub(super) event: AuditEvent,
+    /// Its SYSCALL record, where that record came.
+    pub(super) fields: Option<SyscallFields>,
+    pub(super) since: KtimeNs,
+}
+
+/// First in, first out by arrival; by key for those that have a SYSCALL record.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    events: HashMap<u64, WaitingEvent>,
+    by_key: HashMap<MatchKey, VecDeque<u64>>,
+    by_arrival: VecDeque<u64>,
+    next: u64,
+}
+
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn insert(&mut self, waiting: WaitingEvent) {
+        let number = self.next;
+        self.next += 1;
+        if let Some(fields) = &waiting.fields {
+            self.by_key
+                .entry(MatchKey::of_record(fields))
+                .or_default()
+                .push_back(number);
+        }
+        self.by_arrival.push_back(number);
+        self.events.insert(number, waiting);
+    }
+
+    /// Takes the oldest with `key` whose stamp lies within `tolerance_ms` of `entry`.
+    pub(super) fn take_by_key(
+        &mut self,
+        key: &MatchKey,
+        entry: TimeMs,
+        tolerance_ms: u64,
+    ) -> Option<WaitingEvent> {
+        let queue = self.by_key.get(key)?;
+        let near = |number: &&u64| {
+            self.events
+                .get(number)
+                .is_some_and(|waiting| waiting.event.stamp.time.0.abs_diff(entry.0) <= tolerance_ms)
+        };
+        let number = *queue.iter().find(near)?;
+        self.remove(number)
+    }
+
+    /// Takes the oldest that has waited since `since` or longer.
+    pub(super) fn take_older_than(&mut self, since: KtimeNs) -> Option<WaitingEvent> {
+        loop {
+            let number = *self.by_arrival.front()?;
+            match self.events.get(&number) {
+                Some(waiting) if waiting.since > since => return None,
+                Some(_) => return self.remove(number),
+                None => {
+                    self.by_arrival.pop_front();
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<WaitingEvent> {
+        let waiting = self.events.remove(&number)?;
+        if let Some(fields) = &waiting.fields {
+            let key = MatchKey::of_record(fields);
+            if let Some(queue) = self.by_key.get_mut(&key) {
+                if let Some(at) = queue.iter().position(|other| *other == number) {
+                    queue.remove(at);
+                }
+                if queue.is_empty() {
+                    self.by_key.remove(&key);
+                }
+            }
+        }
+        while self
+            .by_arrival
+            .front()
+            .is_some_and(|number| !self.events.contains_key(number))
+        {
+            self.by_arrival.pop_front();
+        }
+        Some(waiting)
+    }
+}
