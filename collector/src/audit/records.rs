@@ -24,7 +24,8 @@ pub struct SyscallFields {
     pub exit: Option<i64>,
     /// The first four arguments.
     pub args: [u64; 4],
-    /// How many PATH records the event has.
+    /// How many objects the call named. The event has a PATH record for each, but for those the kernel hides: the
+    /// directory of a message queue.
     pub items: u32,
     /// The parent's process id (tgid) in the first pid namespace.
     pub ppid: u32,

@@ -256,6 +256,7 @@ record_types! {
     INTEGRITY_RULE = 1805,
     INTEGRITY_EVM_XATTR = 1806,
     INTEGRITY_POLICY_RULE = 1807,
+    INTEGRITY_USERSPACE = 1808,
     KERNEL = 2000,
     ANOM_LOGIN_FAILURES = 2100,
     ANOM_LOGIN_TIME = 2101,
@@ -344,6 +345,24 @@ mod tests {
             RecordType::from_name(b"UNKNOWN[1399]"),
             Some(RecordType(1399))
         );
+    }
+
+    #[test]
+    fn the_table_is_that_of_libaudit_and_the_kernel() {
+        let rows = include_str!("../../testdata/record-types.tsv").lines();
+        let expected: Vec<_> = rows
+            .filter(|row| !row.starts_with('#'))
+            .map(|row| {
+                let mut columns = row.split('\t');
+                let number = columns.next().unwrap().parse().unwrap();
+                (RecordType(number), columns.next().unwrap())
+            })
+            .collect();
+        let ours: Vec<_> = RecordType::NAMED
+            .iter()
+            .map(|record_type| (*record_type, record_type.name().unwrap()))
+            .collect();
+        assert_eq!(ours, expected);
     }
 
     #[test]
