@@ -1,1 +1,28 @@
-//! Harness.
+//! What the end-to-end tests and the demo stand on: the lock that makes them run one at a time, the guard that puts
+//! the kernel's audit state back, the workload, the collector as a process, and what it says.
+//!
+//! Everything here acts on the real kernel. A test that lacks something says so through [`requirement`] and is never
+//! silently skipped.
+
+pub mod audit_state;
+pub mod exposition;
+pub mod lock;
+pub mod process;
+pub mod requirement;
+pub mod stream;
+pub mod sys;
+pub mod workload;
+
+use std::path::PathBuf;
+
+/// The folder cargo built the running program into, where its siblings (`audit-collector`, `workload`) are too.
+pub fn built_folder() -> PathBuf {
+    let program = std::env::current_exe().expect("/proc/self/exe can be read");
+    let folder = program.parent().expect("a program lies in a folder");
+    match folder.file_name() {
+        // Test programs lie one level deeper.
+        Some(name) if name == "deps" => folder.parent().expect("deps lies in a folder"),
+        _ => folder,
+    }
+    .to_owned()
+}

@@ -1,0 +1,172 @@
+//! What a Prometheus scraper would see.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header lines, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: String,
+}
+
+/// `GET path` from `address`, as plain as HTTP/1.1 allows.
+///
+/// # Errors
+/// Where there is no answer within 5 s or it is not HTTP.
+pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    let wait = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, wait)
+        .with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_read_timeout(Some(wait))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut text = String::new();
+    stream
+        .read_to_string(&mut text)
+        .context("no whole answer")?;
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .context("the answer has no end of its header")?;
+    let mut lines = head.lines();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+        .context("the answer has no status")?;
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let body = match headers.get("transfer-encoding") {
+        Some(coding) if coding == "chunked" => dechunk(body)?,
+        _ => body.to_owned(),
+    };
+    Ok(Answer {
+        status,
+        headers,
+        body,
+    })
+}
+
+fn dechunk(mut body: &str) -> anyhow::Result<String> {
+    let mut whole = String::new();
+    loop {
+        let (length, rest) = body.split_once("\r\n").context("a chunk has no length")?;
+        let length = usize::from_str_radix(length, 16).context("a chunk's length is no number")?;
+        if length == 0 {
+            return Ok(whole);
+        }
+        ensure!(rest.len() >= length + 2, "a chunk is cut short");
+        whole.push_str(&rest[..length]);
+        body = &rest[length + 2..];
+    }
+}
+
+/// The samples of one scrape, by name and labels as the text has them.
+#[derive(Clone, Debug, Default)]
+pub struct Samples(Vec<Sample>);
+
+#[derive(Clone, Debug)]
+struct Sample {
+    name: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+}
+
+impl Samples {
+    /// Reads the text format.
+    ///
+    /// # Errors
+    /// With the first line that is no sample.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        text.lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| sample(line).with_context(|| format!("not a sample: {line}")))
+            .collect::<anyhow::Result<_>>()
+            .map(Self)
+    }
+
+    /// The sum of all samples of `name` (without the prefix `audit_collector_`) whose labels include `labels`; none
+    /// where there is no such sample.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let mut found = self
+            .0
+            .iter()
+            .filter(|sample| sample.name.strip_prefix("audit_collector_") == Some(name))
+            .filter(|sample| {
+                labels
+                    .iter()
+                    .all(|(label, value)| sample.labels.get(*label).is_some_and(|v| v == value))
+            })
+            .map(|sample| sample.value)
+            .peekable();
+        found.peek().copied()?;
+        Some(found.sum())
+    }
+
+    /// [`Samples::sum`] as a whole number.
+    ///
+    /// # Panics
+    /// Where there is no such sample.
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let sum = self
+            .sum(name, labels)
+            .unwrap_or_else(|| panic!("/metrics has no audit_collector_{name} {labels:?}"));
+        sum as u64
+    }
+}
+
+fn sample(line: &str) -> Option<Sample> {
+    let (series, value) = match line.split_once('}') {
+        Some((series, value)) => (series, value),
+        None => line.split_once(' ')?,
+    };
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let labels = labels
+        .split("\",")
+        .filter(|label| !label.is_empty())
+        .map(|label| {
+            let (name, value) = label.split_once("=\"")?;
+            Some((name.to_owned(), value.trim_end_matches('"').to_owned()))
+        })
+        .collect::<Option<_>>()?;
+    Some(Sample {
+        name: name.to_owned(),
+        labels,
+        value: value.split_whitespace().next()?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_summed_over_the_labels_not_asked_for() {
+        let samples = Samples::parse(
+            "# HELP audit_collector_x_total X.\naudit_collector_x_total{a=\"1\",b=\"2\"} 3\n\
+             audit_collector_x_total{a=\"1\",b=\"3\"} 4\naudit_collector_y 2.5\n",
+        )
+        .unwrap();
+        assert_eq!(samples.count("x_total", &[("a", "1")]), 7);
+        assert_eq!(samples.count("x_total", &[("b", "3")]), 4);
+        assert_eq!(samples.sum("y", &[]), Some(2.5));
+        assert_eq!(samples.sum("x_total", &[("a", "2")]), None);
+    }
+
+    #[test]
+    fn chunks_are_put_together() {
+        assert_eq!(dechunk("3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n").unwrap(), "abcd");
+        assert!(dechunk("9\r\nabc\r\n").is_err());
+    }
+}

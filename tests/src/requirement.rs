@@ -1,0 +1,121 @@
+//! What a test needs of the machine. With `CI=true` a lack fails the test; otherwise it is told, in the test's output
+//! and in the file that `cargo xtask test` reads, and the test ends.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use collector::audit::client::Client;
+use collector::audit::privilege::{Capability, Privileges};
+
+/// The variable that names the file `cargo xtask test` reads.
+const REPORT_VARIABLE: &str = "AUDIT_COLLECTOR_COULD_NOT_RUN";
+
+/// Something a test needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Requirement {
+    /// The kernel's audit subsystem, and the right to change its settings and rules.
+    AuditControl,
+    /// That no other daemon is registered.
+    DaemonSeat,
+    /// Loading BPF programs, and BTF to place them by.
+    Ebpf,
+    /// Calls of 32-bit programs.
+    CompatCalls,
+    /// Mounting file systems.
+    Mount,
+    /// A program that a test compares with.
+    Program(&'static str),
+}
+
+impl Requirement {
+    /// What is missing, where it is.
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::AuditControl => match Client::connect().and_then(|mut client| client.status()) {
+                Ok(status) if status.enabled == 2 => {
+                    Some("the audit configuration is locked until the next boot".into())
+                }
+                Ok(_) => None,
+                Err(error) => Some(error.to_string()),
+            },
+            Self::DaemonSeat => {
+                let pid = Client::connect().ok()?.status().ok()?.pid;
+                let alive = pid != 0 && Path::new(&format!("/proc/{pid}")).exists();
+                alive.then(|| format!("process {pid} is the audit daemon"))
+            }
+            Self::Ebpf => {
+                if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+                    return Some("the kernel has no BTF (/sys/kernel/btf/vmlinux)".into());
+                }
+                lacks(&[Capability::Bpf, Capability::Perfmon])
+            }
+            Self::CompatCalls => {
+                if !cfg!(target_arch = "x86_64") {
+                    return Some("calls through int 0x80 exist on x86-64 only".into());
+                }
+                (!crate::sys::compat_calls_work())
+                    .then(|| "the kernel runs no 32-bit calls (CONFIG_IA32_EMULATION)".into())
+            }
+            Self::Mount => lacks(&[Capability::SysAdmin]),
+            Self::Program(name) => find_program(name)
+                .is_none()
+                .then(|| format!("{name} is not installed (`cargo xtask setup --tests`)")),
+        }
+    }
+}
+
+/// Whether the running test has all it needs. Where it has not, this has been reported and the test must end.
+///
+/// # Panics
+/// With `CI=true` where something is missing.
+pub fn met(requirements: &[Requirement]) -> bool {
+    let missing: Vec<String> = requirements
+        .iter()
+        .filter_map(|requirement| requirement.missing())
+        .collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let missing = missing.join("; ");
+    assert!(
+        env::var("CI").as_deref() != Ok("true"),
+        "cannot run, and CI=true asks for every test: {missing}"
+    );
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("a test");
+    eprintln!("{test} could not run: {missing}");
+    if let Some(report) = env::var_os(REPORT_VARIABLE) {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(report)
+            .and_then(|mut file| file.write_all(format!("{test}\t{missing}\n").as_bytes()))
+            .expect("the report of what could not run can be written");
+    }
+    false
+}
+
+/// The first folder of `PATH`, then of the system's own, that holds `program`.
+pub fn find_program(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn lacks(capabilities: &[Capability]) -> Option<String> {
+    let privileges = match Privileges::of_this_process() {
+        Ok(privileges) => privileges,
+        Err(error) => return Some(format!("cannot read this process's privileges: {error}")),
+    };
+    let missing: Vec<&str> = capabilities
+        .iter()
+        .filter(|capability| !privileges.has(**capability))
+        .map(|capability| capability.name())
+        .collect();
+    (!missing.is_empty()).then(|| format!("{} is missing", missing.join(", ")))
+}

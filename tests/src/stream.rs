@@ -1,0 +1,139 @@
+//! The collector's JSON lines, as a consumer reads them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// All lines of an output.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    lines: Vec<Value>,
+    /// Complete lines that are not JSON.
+    pub broken: Vec<String>,
+}
+
+/// One line of kind `event`.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a>(pub &'a Value);
+
+impl Stream {
+    /// Reads every complete line.
+    pub fn parse(output: &[u8]) -> Self {
+        let mut stream = Self::default();
+        for line in output.split_inclusive(|byte| *byte == b'\n') {
+            // The last one may still be being written.
+            let Some(line) = line.strip_suffix(b"\n") else {
+                continue;
+            };
+            match serde_json::from_slice(line) {
+                Ok(value) => stream.lines.push(value),
+                Err(_) => stream
+                    .broken
+                    .push(String::from_utf8_lossy(line).into_owned()),
+            }
+        }
+        stream
+    }
+
+    fn kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["kind"] == kind)
+    }
+
+    /// The merged events.
+    pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
+        self.kind("event").map(Event)
+    }
+
+    /// The events of system calls by user `uid`.
+    pub fn events_of(&self, uid: u32) -> Vec<Event<'_>> {
+        self.events()
+            .filter(|event| event.0["process"]["uid"] == uid)
+            .filter(|event| event.syscall().is_some())
+            .collect()
+    }
+
+    /// The losses told, by cause.
+    pub fn losses(&self) -> BTreeMap<&str, u64> {
+        let mut losses = BTreeMap::new();
+        for loss in self.kind("loss") {
+            let cause = loss["cause"].as_str().unwrap_or_default();
+            *losses.entry(cause).or_default() += loss["count"].as_u64().unwrap_or_default();
+        }
+        losses
+    }
+
+    /// The changes of state called `what`.
+    pub fn states<'a>(&'a self, what: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.kind("state").filter(move |line| line["state"] == what)
+    }
+}
+
+impl<'a> Event<'a> {
+    /// The text of a top-level field.
+    fn text(self, name: &str) -> Option<&'a str> {
+        self.0[name].as_str()
+    }
+
+    /// Its id.
+    pub fn id(self) -> &'a str {
+        self.text("id").unwrap_or_default()
+    }
+
+    /// `matched`, `backfilled` …
+    pub fn outcome(self) -> &'a str {
+        self.text("outcome").unwrap_or_default()
+    }
+
+    /// Why the audit stream lacks it.
+    pub fn cause(self) -> Option<&'a str> {
+        self.text("cause")
+    }
+
+    /// The kernel's serial.
+    pub fn serial(self) -> Option<u64> {
+        self.0["serial"].as_u64()
+    }
+
+    /// The name of the system call.
+    pub fn syscall(self) -> Option<&'a str> {
+        self.0["syscall"]["name"].as_str()
+    }
+
+    /// An argument of the system call.
+    pub fn argument(self, index: usize) -> Option<u64> {
+        let argument = self.0["syscall"]["args"].get(index)?;
+        match argument.as_str() {
+            Some(text) => u64::from_str_radix(text.trim_start_matches("0x"), 16).ok(),
+            None => argument.as_u64(),
+        }
+    }
+
+    /// The records as the kernel wrote them, as one text.
+    pub fn records(self) -> String {
+        self.0["records"].to_string()
+    }
+}
+
+/// How many of `events` have each value that `of` finds.
+pub fn tally<'a, T: Ord>(
+    events: impl IntoIterator<Item = &'a Event<'a>>,
+    of: impl Fn(Event<'a>) -> T,
+) -> BTreeMap<T, u64> {
+    let mut tally = BTreeMap::new();
+    for event in events {
+        *tally.entry(of(*event)).or_default() += 1;
+    }
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_still_being_written_is_left_out_and_a_broken_one_kept() {
+        let stream = Stream::parse(b"{\"kind\":\"event\"}\nnot json\n{\"kind\":\"ev");
+        assert_eq!(stream.events().count(), 1);
+        assert_eq!(stream.broken, ["not json"]);
+    }
+}

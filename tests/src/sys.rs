@@ -1,0 +1,191 @@
+//! System calls exactly as written, for the workload; the only unsafe code of this crate.
+//!
+//! The workload must make the calls it counts and no others, so it goes round the C library and std where these would
+//! open files or retry.
+
+use std::ffi::CStr;
+use std::io;
+
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+
+/// The current directory as a folder's descriptor.
+pub const AT_FDCWD: i32 = libc::AT_FDCWD;
+
+/// `openat(2)` for reading, with `mode`, which the kernel ignores without O_CREAT but both witnesses report.
+///
+/// # Errors
+/// The errno.
+pub fn openat(folder: i32, path: &CStr, mode: u32) -> io::Result<i32> {
+    // SAFETY: `path` is a NUL-terminated string that outlives the call; the other arguments are integers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_openat,
+            folder,
+            path.as_ptr(),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+            mode,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result as i32)
+}
+
+/// `close(2)` of a descriptor that [`openat`] returned.
+pub fn close(descriptor: i32) {
+    // SAFETY: takes an integer; the caller got it from `openat` and nobody else owns it.
+    unsafe { libc::syscall(libc::SYS_close, descriptor) };
+}
+
+/// Runs `child` in a forked process, which then ends with status 0, or 1 where it panicked; returns the child's pid.
+///
+/// # Errors
+/// Where the kernel refuses another process.
+pub fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) -> io::Result<u32> {
+    // SAFETY: the workload has one thread when it forks, so no lock can be held by a thread the child does not have.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child.as_raw() as u32),
+        ForkResult::Child => {
+            let status = i32::from(std::panic::catch_unwind(child).is_err());
+            // SAFETY: ends the process at once; the parent's buffers must not be flushed a second time here.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+/// Waits for all children; true where each ended with status 0.
+pub fn all_children_succeeded() -> bool {
+    let mut succeeded = true;
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(_, 0)) => {}
+            Ok(_) => succeeded = false,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return succeeded,
+        }
+    }
+}
+
+/// Whether `int 0x80` makes a 32-bit call, tried with getppid in a child: without the kernel's support it is a fault.
+pub fn compat_calls_work() -> bool {
+    compat::work()
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use compat::{getppid as compat_getppid, openat as compat_openat};
+
+#[cfg(target_arch = "x86_64")]
+mod compat {
+    use std::arch::asm;
+    use std::ffi::CStr;
+    use std::process::{Command, Stdio};
+    use std::{io, ptr};
+
+    /// `openat(2)` with `mode` by the 32-bit way in, number 295 of the i386 table.
+    ///
+    /// # Errors
+    /// The errno, or why there is no memory that 32 bits reach.
+    pub fn openat(path: &CStr, mode: u32) -> io::Result<i32> {
+        let low = LowMemory::holding(path)?;
+        // SAFETY: the path lies NUL-terminated in `low`, which outlives the call; the others are integers.
+        let result = unsafe { call(295, [libc::AT_FDCWD as u32, low.address(), 0, mode]) };
+        if result < 0 {
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        Ok(result)
+    }
+
+    pub(super) fn work() -> bool {
+        // A copy of the workload tries it: where the kernel lacks the entry, the fault ends that process only.
+        Command::new(crate::built_folder().join("workload"))
+            .args(["compat", "--count", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    /// getppid, number 64 of the i386 table.
+    pub fn getppid() -> i32 {
+        // SAFETY: takes no arguments and touches no memory.
+        unsafe { call(64, [0; 4]) }
+    }
+
+    /// A call through `int 0x80`.
+    ///
+    /// # Safety
+    /// As the call itself demands; addresses must point to memory that stays valid for its time.
+    unsafe fn call(number: u32, arguments: [u32; 4]) -> i32 {
+        let result: i32;
+        // SAFETY: rbx, which the compiler keeps for itself, is put back; the kernel changes r8 to r11 at most, which
+        // are declared, and nothing of memory but what the caller answers for.
+        unsafe {
+            asm!(
+                "xchg {first:r}, rbx",
+                "int 0x80",
+                "xchg {first:r}, rbx",
+                first = inout(reg) u64::from(arguments[0]) => _,
+                inlateout("eax") number => result,
+                in("ecx") arguments[1],
+                in("edx") arguments[2],
+                in("esi") arguments[3],
+                out("r8") _,
+                out("r9") _,
+                out("r10") _,
+                out("r11") _,
+            );
+        }
+        result
+    }
+
+    /// A page below 4 GiB.
+    struct LowMemory(*mut libc::c_void);
+
+    impl LowMemory {
+        const LENGTH: usize = 4096;
+
+        fn holding(text: &CStr) -> io::Result<Self> {
+            let bytes = text.to_bytes_with_nul();
+            if bytes.len() > Self::LENGTH {
+                return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+            }
+            // SAFETY: a new anonymous mapping takes nobody's memory.
+            let memory = unsafe {
+                libc::mmap(
+                    ptr::null_mut(),
+                    Self::LENGTH,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+                    -1,
+                    0,
+                )
+            };
+            if memory == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the page was just mapped for writing and is at least as long as `bytes`.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), memory.cast(), bytes.len()) };
+            Ok(Self(memory))
+        }
+
+        fn address(&self) -> u32 {
+            u32::try_from(self.0 as usize).expect("MAP_32BIT maps below 2 GiB")
+        }
+    }
+
+    impl Drop for LowMemory {
+        fn drop(&mut self) {
+            // SAFETY: the page was mapped by `holding` and is not used any more.
+            unsafe { libc::munmap(self.0, Self::LENGTH) };
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod compat {
+    pub(super) fn work() -> bool {
+        false
+    }
+}

@@ -1,0 +1,77 @@
+//! The calls that tests count, made by a process of its own as a user of its own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What the workload did, as it prints it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Calls made, of those the workload's command is about.
+    pub calls: u64,
+    /// How often each result came; 0 stands for success, else the errno. Not known of calls made in children.
+    pub results: BTreeMap<i32, u64>,
+    /// The processes that made them.
+    pub pids: Vec<u32>,
+}
+
+impl Report {
+    /// Counts one call.
+    pub fn add<T>(&mut self, result: &std::io::Result<T>) {
+        let errno = match result {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(-1),
+        };
+        self.calls += 1;
+        *self.results.entry(errno).or_default() += 1;
+    }
+}
+
+/// Runs `workload ARGUMENTS` as user and group `uid` and waits for its end. `uid` should be no other user's.
+///
+/// # Errors
+/// Where it cannot run or does not do all it should.
+pub fn run<A: AsRef<OsStr>>(uid: u32, arguments: &[A]) -> anyhow::Result<Report> {
+    start(uid, arguments)?.finish()
+}
+
+/// A workload that runs.
+#[derive(Debug)]
+pub struct Running(std::process::Child);
+
+/// Starts `workload ARGUMENTS` as user and group `uid`.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn start<A: AsRef<OsStr>>(uid: u32, arguments: &[A]) -> anyhow::Result<Running> {
+    let program = crate::built_folder().join("workload");
+    // It starts as root and becomes the user itself: the user may not be able to reach the program.
+    Command::new(&program)
+        .arg("--uid")
+        .arg(uid.to_string())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.display()))
+        .map(Running)
+}
+
+impl Running {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Where it did not do all it should.
+    pub fn finish(self) -> anyhow::Result<Report> {
+        let output = self.0.wait_with_output()?;
+        ensure!(
+            output.status.success(),
+            "the workload ended with {}",
+            output.status
+        );
+        serde_json::from_slice(&output.stdout).context("the workload's report cannot be read")
+    }
+}
