@@ -548,3 +548,71 @@ fn a_full_window_settles_the_oldest_and_says_so() {
     assert_eq!(bench.events()[0].cause, Some(Cause::WindowFull));
     assert!(bench.correlator.crosscheck().balances());
 }
+
+/// One call of the property test: when it entered, which of few descriptors it got (so that twins are common), whether the
+/// kernel lost its event, and how late each side arrives.
+#[derive(Clone, Debug)]
+struct Call {
+    entry: u64,
+    fd: i64,
+    lost: bool,
+    event_delay: u64,
+    observation_delay: u64,
+}
+
+fn call() -> impl proptest::strategy::Strategy<Value = Call> {
+    use proptest::prelude::*;
+    (
+        0..2_000_u64,
+        0..4_i64,
+        any::<bool>(),
+        0..900_u64,
+        0..900_u64,
+    )
+        .prop_map(|(entry, fd, lost, event_delay, observation_delay)| Call {
+            entry: 1_000 + entry,
+            fd,
+            lost,
+            event_delay,
+            observation_delay,
+        })
+}
+
+proptest::proptest! {
+    /// Whatever the order in which the two sides arrive, every call comes out once: matched if its event was
+    /// delivered, else given back; and the ledger says so.
+    #[test]
+    fn every_call_comes_out_once(calls in proptest::collection::vec(call(), 0..60)) {
+        let mut bench = Bench::new();
+        let mut arrivals: Vec<(u64, usize, bool)> = Vec::new();
+        for (index, call) in calls.iter().enumerate() {
+            arrivals.push((call.entry + call.observation_delay, index, true));
+            if !call.lost {
+                arrivals.push((call.entry + call.event_delay, index, false));
+            }
+        }
+        arrivals.sort_unstable();
+        for (ms, index, observed) in arrivals {
+            let call = &calls[index];
+            if observed {
+                let observation = Observation { sequence: index as u64 + 1, ..observation(call.entry, call.fd) };
+                bench.correlator.observation(observation, at(ms), &mut bench.out);
+            } else {
+                let event = syscall_event(call.entry, index as u32 + 1, call.fd);
+                let event = AuditEvent { first_read: at(ms), completed: at(ms), ..event };
+                bench.correlator.audit_event(event, at(ms), &mut bench.out);
+            }
+            bench.correlator.tick(at(ms), OFFSET, &mut bench.out);
+        }
+        bench.poll(8_000, drained());
+        bench.tick(12_000);
+        let lost = calls.iter().filter(|call| call.lost).count();
+        let outcome = |wanted| bench.events().iter().filter(|event| event.outcome == wanted).count();
+        proptest::prop_assert_eq!(outcome(Outcome::Backfilled), lost);
+        proptest::prop_assert_eq!(outcome(Outcome::Matched), calls.len() - lost);
+        let ids: std::collections::HashSet<_> = bench.events().iter().map(|event| event.id).collect();
+        proptest::prop_assert_eq!(ids.len(), calls.len());
+        proptest::prop_assert!(bench.correlator.crosscheck().balances());
+        proptest::prop_assert!(bench.correlator.is_idle());
+    }
+}
