@@ -167,8 +167,23 @@ pub struct Ebpf {
     pub ring_used: u64,
     /// The most that was in it within the last minute.
     pub ring_used_peak: u64,
+    /// What the kernel measured of each program, where `kernel.bpf_stats_enabled` is on.
+    pub runs: BTreeMap<&'static str, ProgramRuns>,
+    /// Failed updates of maps, by map.
+    pub map_update_errors: BTreeMap<&'static str, u64>,
     /// Maps by name: entries and capacity. Entries are none where counting them would cost too much.
     pub maps: BTreeMap<&'static str, (Option<u64>, u64)>,
+}
+
+/// The kernel's figures of one BPF program (`struct bpf_prog_info` of include/uapi/linux/bpf.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramRuns {
+    /// Times it ran.
+    pub runs: u64,
+    /// Time it ran.
+    pub time: Duration,
+    /// Times it was skipped because it was running already on that CPU.
+    pub missed: u64,
 }
 
 /// One sink. Identity: `handed_over = delivered + dropped + queued`.
@@ -180,7 +195,7 @@ pub struct Sink {
     pub delivered: u64,
     /// Bytes written.
     pub delivered_bytes: u64,
-    /// Lines given up, by reason (`queue_full`, `write_error`).
+    /// Lines given up, by reason (`queue_full`, `write_error`, `deadline`).
     pub dropped: BTreeMap<&'static str, u64>,
     /// Lines waiting.
     pub queued: u64,
@@ -190,6 +205,12 @@ pub struct Sink {
     pub queue_capacity_bytes: u64,
     /// Failed writes by kind (`disk_full`, `closed`, `other`).
     pub errors: BTreeMap<&'static str, u64>,
+    /// Writes that repeat a failed one.
+    pub retries: u64,
+    /// Time of the oldest line waiting; none where none waits.
+    pub oldest_pending: Option<TimeMs>,
+    /// Time each write took.
+    pub delivery_duration: Histogram,
     /// Whether the last write succeeded.
     pub up: bool,
     /// When a write last succeeded.

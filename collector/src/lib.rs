@@ -18,7 +18,9 @@
 pub mod account;
 pub mod audit;
 pub mod clock;
+pub mod config;
 pub mod core;
 pub mod correlate;
 pub mod event;
+pub mod output;
 pub mod probe;

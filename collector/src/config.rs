@@ -1,0 +1,746 @@
+//! The settings of `run`: one list of them, given as flags or in a TOML file, checked once into a [`Config`].
+//!
+//! Owns names, units, bounds and defaults of the settings. Every bound lives in the type of its setting, so that a flag
+//! and a line of the file are refused with the same words. Knows nothing of what the settings do.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use serde::de::{self, Visitor};
+
+/// Where `/metrics` is served unless told otherwise. The port lies outside 9100–9999, which Prometheus exporters share
+/// out among themselves, below the kernel's ephemeral ports (32768), and is not assigned in IANA's registry as Debian
+/// ships it (/etc/services), so that the collector neither takes another exporter's place nor finds it taken by chance.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:10470";
+
+/// The largest config file that is read, in bytes.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read config file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The file is larger than any config.
+    #[error("config file {} is larger than {FILE_LIMIT} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line of the file is wrong.
+    #[error("{}:{line}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key and what is wrong with it.
+        what: String,
+    },
+    /// Two settings exclude each other.
+    #[error("{setting}: {why}")]
+    Conflict {
+        /// The setting that cannot be had.
+        setting: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+/// A whole number between two bounds, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> TryFrom<i64> for Bounded<MIN, MAX> {
+    type Error = String;
+
+    fn try_from(value: i64) -> Result<Self, String> {
+        match u32::try_from(value) {
+            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
+            _ => Err(format!("{value} is not between {MIN} and {MAX}")),
+        }
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> FromStr for Bounded<MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let value: i64 = text
+            .parse()
+            .map_err(|_| format!("'{text}' is not a whole number between {MIN} and {MAX}"))?;
+        Self::try_from(value)
+    }
+}
+
+/// A size in bytes between two bounds, both included; as text it may end in KiB, MiB or GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> ByteSize<MIN, MAX> {
+    /// The size in bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    fn checked(bytes: Option<u64>, given: &dyn fmt::Display) -> Result<Self, String> {
+        match bytes {
+            Some(bytes) if (MIN..=MAX).contains(&bytes) => Ok(Self(bytes)),
+            _ => Err(format!(
+                "{given} is not a size between {MIN} and {MAX} bytes"
+            )),
+        }
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> FromStr for ByteSize<MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, unit) = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1_u64 << 30)]
+            .into_iter()
+            .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?.trim_end(), unit)))
+            .unwrap_or((text, 1));
+        let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+        Self::checked(bytes, &format_args!("'{text}'"))
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for ByteSize<MIN, MAX> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SizeVisitor<const MIN: u64, const MAX: u64>;
+
+        impl<const MIN: u64, const MAX: u64> Visitor<'_> for SizeVisitor<MIN, MAX> {
+            type Value = ByteSize<MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes or a text such as \"16MiB\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                ByteSize::checked(u64::try_from(value).ok(), &value).map_err(E::custom)
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                ByteSize::checked(Some(value), &value).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                value.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+/// How the collector gets the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The daemon where none is registered, else multicast.
+    #[default]
+    Auto,
+    /// Claims the audit pid and receives by unicast.
+    Daemon,
+    /// Reads beside another daemon and changes nothing.
+    Multicast,
+}
+
+/// What the kernel does when it loses a record (`AUDIT_FAIL_*`). Panic, which the kernel knows too, is not offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Failure {
+    /// Nothing.
+    Silent,
+    /// A line in the kernel log.
+    Printk,
+}
+
+impl Failure {
+    /// The number the kernel takes.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Silent => 0,
+            Self::Printk => 1,
+        }
+    }
+}
+
+/// Whether the eBPF witness takes part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EbpfUse {
+    /// Where this machine allows it.
+    #[default]
+    Auto,
+    /// Yes; without it the collector does not start.
+    On,
+    /// No.
+    Off,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// What may need a person's eye as well.
+    Warn,
+    /// What happens in the large as well.
+    Info,
+    /// What helps to find a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// The name as a `tracing` filter takes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of the merged events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// JSON lines, docs/stream.md.
+    #[default]
+    Json,
+    /// auditd's raw format, which ausearch reads.
+    Raw,
+}
+
+/// Where the merged events go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Target {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// The end of a file.
+    File(PathBuf),
+}
+
+impl From<String> for Target {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "stdout" | "-" => Self::Stdout,
+            _ => Self::File(PathBuf::from(text)),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(text.to_owned()))
+    }
+}
+
+/// Where HTTP is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse()
+            .map(Self::At)
+            .map_err(|_| format!("'{text}' is neither an address such as {DEFAULT_LISTEN} nor off"))
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// The settings as a person gives them: the flags of `run`, and the keys of the config file under the same names with
+/// `_` for `-`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[group(skip)]
+pub struct Settings {
+    /// How to get the records [default: auto]
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// Switch auditing on, and back at exit [default: true as the daemon, false in multicast]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub enable: Option<bool>,
+    /// Most records the kernel sends in a second, 0 for no limit [default: leave as it is]
+    #[arg(long, value_name = "RECORDS")]
+    pub rate_limit: Option<Bounded<0, { u32::MAX }>>,
+    /// Most records the kernel queues, 0 for no limit [default: leave as it is]
+    #[arg(long, value_name = "RECORDS")]
+    pub backlog_limit: Option<Bounded<0, { u32::MAX }>>,
+    /// How long a task waits for room in the kernel's queue, in jiffies, at most 600 s [default: leave as it is]
+    #[arg(long, value_name = "JIFFIES")]
+    pub backlog_wait_time: Option<Bounded<0, 600_000>>,
+    /// What the kernel does when it loses a record [default: leave as it is]
+    #[arg(long, value_enum)]
+    pub failure: Option<Failure>,
+    /// Lock the audit configuration until the next boot: nothing can be put back then [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub immutable: Option<bool>,
+    /// Receive buffer of the event socket [default: 16MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub receive_buffer_bytes: Option<ReceiveBufferBytes>,
+    /// Load a small example rule set, and take it out at exit [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub example_rules: Option<bool>,
+    /// Write every datagram to this file as received
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+    /// Use the eBPF witness [default: auto]
+    #[arg(long, value_enum)]
+    pub ebpf: Option<EbpfUse>,
+    /// Ring buffer of the eBPF programs, a power of two [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub ebpf_ring_bytes: Option<RingBytes>,
+    /// Calls the eBPF programs follow at a time [default: 16384]
+    #[arg(long, value_name = "CALLS")]
+    pub ebpf_in_flight: Option<Bounded<64, 1_048_576>>,
+    /// Log level of the eBPF programs [default: warn]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub bpf_log: Option<Level>,
+    /// How long an event may wait for its end-of-event record [default: 2000]
+    #[arg(long, value_name = "MS")]
+    pub reassembly_timeout_ms: Option<Bounded<10, 60_000>>,
+    /// Most events assembled at a time [default: 8192]
+    #[arg(long, value_name = "EVENTS")]
+    pub max_events: Option<Bounded<16, 1_048_576>>,
+    /// How long one witness waits for the other [default: 5000]
+    #[arg(long, value_name = "MS")]
+    pub reorder_window_ms: Option<Bounded<10, 60_000>>,
+    /// Where events go: stdout or a file to append to [default: stdout]
+    #[arg(long, short, value_name = "stdout|FILE")]
+    pub output: Option<Target>,
+    /// Form of the events [default: json]
+    #[arg(long, short, value_enum)]
+    pub format: Option<Format>,
+    /// Most bytes that wait for the output; what comes above is dropped and counted [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub sink_queue_bytes: Option<SinkQueueBytes>,
+    /// Add user and group names to the events [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub resolve_ids: Option<bool>,
+    /// A line with the account on stderr every so often, 0 for never [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub account_interval_s: Option<Bounded<0, 86_400>>,
+    /// Where /metrics is served: an address, or off [default: 127.0.0.1:10470]
+    #[arg(long, value_name = "ADDRESS|off")]
+    pub listen: Option<Listen>,
+    /// Log level of the collector, on stderr [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log: Option<Level>,
+}
+
+/// A receive buffer: from the kernel's smallest to 1 GiB.
+pub type ReceiveBufferBytes = ByteSize<4_096, { 1 << 30 }>;
+/// A BPF ring buffer: from 64 KiB to 1 GiB.
+pub type RingBytes = ByteSize<65_536, { 1 << 30 }>;
+/// The queue of a sink: from 64 KiB to 4 GiB.
+pub type SinkQueueBytes = ByteSize<65_536, { 1 << 32 }>;
+
+/// The settings of `run`, checked and complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The kernel's audit subsystem.
+    pub audit: AuditConfig,
+    /// The eBPF witness.
+    pub ebpf: EbpfConfig,
+    /// Assembly and matching.
+    pub merge: MergeConfig,
+    /// The stream.
+    pub output: OutputConfig,
+    /// How often the account line is printed; none for never.
+    pub account_interval: Option<Duration>,
+    /// Where HTTP is served.
+    pub listen: Listen,
+    /// The collector's log level.
+    pub log: Level,
+}
+
+/// What is asked of the kernel's audit subsystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// How to get the records.
+    pub mode: Mode,
+    /// Whether to switch auditing on; none for only as the daemon.
+    pub enable: Option<bool>,
+    /// Records per second, 0 for no limit; none leaves the kernel's.
+    pub rate_limit: Option<u32>,
+    /// Records in the queue, 0 for no limit; none leaves the kernel's.
+    pub backlog_limit: Option<u32>,
+    /// Longest wait for room in the queue, in jiffies; none leaves the kernel's.
+    pub backlog_wait_time: Option<u32>,
+    /// What the kernel does at a loss; none leaves the kernel's.
+    pub failure: Option<Failure>,
+    /// Whether to lock the configuration until the next boot.
+    pub immutable: bool,
+    /// Receive buffer of the event socket, in bytes.
+    pub receive_buffer: u64,
+    /// Whether to load the example rules.
+    pub example_rules: bool,
+    /// Where every datagram is written.
+    pub capture: Option<PathBuf>,
+}
+
+/// What is asked of the eBPF witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EbpfConfig {
+    /// Whether it takes part.
+    pub r#use: EbpfUse,
+    /// Size of the ring buffer in bytes, a power of two.
+    pub ring_bytes: u32,
+    /// Calls followed at a time.
+    pub in_flight: u32,
+    /// Log level of the programs.
+    pub log: Level,
+}
+
+/// Bounds of assembly and matching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeConfig {
+    /// How long an event may wait for its end-of-event record.
+    pub reassembly_timeout: Duration,
+    /// Most events assembled at a time.
+    pub max_events: usize,
+    /// How long one witness waits for the other.
+    pub reorder_window: Duration,
+}
+
+/// The stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputConfig {
+    /// Where it goes.
+    pub target: Target,
+    /// Its form.
+    pub format: Format,
+    /// Most bytes that wait for the target.
+    pub queue_bytes: usize,
+    /// Whether user and group names are added.
+    pub resolve_ids: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Settings::default()
+            .resolve()
+            .expect("the defaults agree with each other, as a test shows")
+    }
+}
+
+impl Settings {
+    /// Reads a config file. The error names the file, the line and the key.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        if std::fs::metadata(path).map_err(read)?.len() > FILE_LIMIT {
+            return Err(ConfigError::TooLarge {
+                path: path.to_owned(),
+            });
+        }
+        Self::from_toml(&std::fs::read_to_string(path).map_err(read)?, path)
+    }
+
+    fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start).min(text.len());
+            let before = &text.as_bytes()[..start];
+            let line = memchr::memchr_iter(b'\n', before).count();
+            let key = text
+                .lines()
+                .nth(line)
+                .and_then(|line| line.split_once('='))
+                .map(|(key, _)| key.trim())
+                .filter(|key| !key.is_empty() && !error.message().contains(&format!("`{key}`")));
+            let message = error.message().trim_end().replace('\n', ", ");
+            ConfigError::File {
+                path: path.to_owned(),
+                line: line + 1,
+                what: key.map_or(message.clone(), |key| format!("{key}: {message}")),
+            }
+        })
+    }
+
+    /// These settings, and those of `below` where these say nothing.
+    pub fn over(self, below: Self) -> Self {
+        macro_rules! over {
+            ($($field:ident),* $(,)?) => {
+                Self { $($field: self.$field.or(below.$field)),* }
+            };
+        }
+        over!(
+            mode,
+            enable,
+            rate_limit,
+            backlog_limit,
+            backlog_wait_time,
+            failure,
+            immutable,
+            receive_buffer_bytes,
+            example_rules,
+            capture,
+            ebpf,
+            ebpf_ring_bytes,
+            ebpf_in_flight,
+            bpf_log,
+            reassembly_timeout_ms,
+            max_events,
+            reorder_window_ms,
+            output,
+            format,
+            sink_queue_bytes,
+            resolve_ids,
+            account_interval_s,
+            listen,
+            log,
+        )
+    }
+
+    /// Fills in the defaults and checks what settings mean to each other.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let mode = self.mode.unwrap_or_default();
+        let daemon_only = [
+            ("rate_limit", self.rate_limit.is_some()),
+            ("backlog_limit", self.backlog_limit.is_some()),
+            ("backlog_wait_time", self.backlog_wait_time.is_some()),
+            ("failure", self.failure.is_some()),
+            ("immutable", self.immutable == Some(true)),
+            ("example_rules", self.example_rules == Some(true)),
+        ];
+        if mode == Mode::Multicast
+            && let Some((setting, _)) = daemon_only.into_iter().find(|(_, given)| *given)
+        {
+            return Err(ConfigError::Conflict {
+                setting,
+                why: "mode multicast leaves the kernel's settings to the daemon beside it",
+            });
+        }
+        if self.immutable == Some(true) && self.enable == Some(false) {
+            return Err(ConfigError::Conflict {
+                setting: "immutable",
+                why: "locks auditing on, and enable is false",
+            });
+        }
+        let ring_bytes = self.ebpf_ring_bytes.map_or(64 << 20, ByteSize::get);
+        let ring_bytes = u32::try_from(ring_bytes)
+            .ok()
+            .filter(|bytes| bytes.is_power_of_two())
+            .ok_or(ConfigError::Conflict {
+                setting: "ebpf_ring_bytes",
+                why: "the kernel takes powers of two only",
+            })?;
+        let ms = |setting: Option<u32>, default| {
+            Duration::from_millis(u64::from(setting.unwrap_or(default)))
+        };
+        let account_interval_s = self.account_interval_s.map_or(10, Bounded::get);
+        let default_listen = DEFAULT_LISTEN
+            .parse()
+            .expect("DEFAULT_LISTEN is an address, as a test shows");
+        Ok(Config {
+            audit: AuditConfig {
+                mode,
+                enable: self.enable,
+                rate_limit: self.rate_limit.map(Bounded::get),
+                backlog_limit: self.backlog_limit.map(Bounded::get),
+                backlog_wait_time: self.backlog_wait_time.map(Bounded::get),
+                failure: self.failure,
+                immutable: self.immutable.unwrap_or_default(),
+                receive_buffer: self.receive_buffer_bytes.map_or(16 << 20, ByteSize::get),
+                example_rules: self.example_rules.unwrap_or_default(),
+                capture: self.capture,
+            },
+            ebpf: EbpfConfig {
+                r#use: self.ebpf.unwrap_or_default(),
+                ring_bytes,
+                in_flight: self.ebpf_in_flight.map_or(16_384, Bounded::get),
+                log: self.bpf_log.unwrap_or(Level::Warn),
+            },
+            merge: MergeConfig {
+                reassembly_timeout: ms(self.reassembly_timeout_ms.map(Bounded::get), 2_000),
+                max_events: self.max_events.map_or(8_192, |n| n.get() as usize),
+                reorder_window: ms(self.reorder_window_ms.map(Bounded::get), 5_000),
+            },
+            output: OutputConfig {
+                target: self.output.unwrap_or_default(),
+                format: self.format.unwrap_or_default(),
+                queue_bytes: self.sink_queue_bytes.map_or(64 << 20, |size| {
+                    usize::try_from(size.get()).unwrap_or(usize::MAX)
+                }),
+                resolve_ids: self.resolve_ids.unwrap_or_default(),
+            },
+            account_interval: (account_interval_s > 0)
+                .then(|| Duration::from_secs(u64::from(account_interval_s))),
+            listen: self.listen.unwrap_or(default_listen),
+            log: self.log.unwrap_or(Level::Info),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Settings::from_toml(text, Path::new("c.toml"))
+            .expect_err("the text is wrong")
+            .to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_what_the_help_says() {
+        let config = Config::default();
+        assert_eq!(config.audit.receive_buffer, 16 << 20);
+        assert_eq!(config.merge.reassembly_timeout, Duration::from_secs(2));
+        assert_eq!(config.account_interval, Some(Duration::from_secs(10)));
+        assert_eq!(config.listen, DEFAULT_LISTEN.parse().unwrap());
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file =
+            Settings::from_toml("mode = \"daemon\"\nrate_limit = 7\n", Path::new("c")).unwrap();
+        let flags = Settings {
+            rate_limit: Some("9".parse().unwrap()),
+            ..Settings::default()
+        };
+        let config = flags.over(file).resolve().unwrap();
+        assert_eq!(config.audit.mode, Mode::Daemon);
+        assert_eq!(config.audit.rate_limit, Some(9));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = refused("mode = \"daemon\"\n\nratelimit = 3\n");
+        assert!(error.starts_with("c.toml:3: "), "{error}");
+        assert!(error.contains("ratelimit"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_named_with_its_line_and_key() {
+        assert_eq!(
+            refused("# one\nmax_events = 3\n"),
+            "c.toml:2: max_events: 3 is not between 16 and 1048576"
+        );
+        assert_eq!(
+            refused("ebpf_ring_bytes = \"9GiB\"\n"),
+            "c.toml:1: ebpf_ring_bytes: '9GiB' is not a size between 65536 and 1073741824 bytes"
+        );
+        let error = refused("mode = \"deamon\"\n");
+        assert!(
+            error.starts_with("c.toml:1: mode: unknown variant"),
+            "{error}"
+        );
+        let error = refused("listen = \"9\"\n");
+        assert!(
+            error.starts_with("c.toml:1: listen: '9' is neither"),
+            "{error}"
+        );
+        let error = refused("enable = 3\n");
+        assert!(error.starts_with("c.toml:1: enable: "), "{error}");
+        assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn broken_toml_is_one_line_with_its_place() {
+        let error = refused("mode = \"daemon\"\nrate_limit = = 3\n");
+        assert!(error.starts_with("c.toml:2: "), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn sizes_take_binary_units() {
+        assert_eq!("64KiB".parse::<RingBytes>().unwrap().get(), 65_536);
+        assert_eq!("1 MiB".parse::<RingBytes>().unwrap().get(), 1 << 20);
+        assert!("64kb".parse::<RingBytes>().is_err());
+        assert!("99999999999999GiB".parse::<RingBytes>().is_err());
+        assert!("-1".parse::<RingBytes>().is_err());
+    }
+
+    #[test]
+    fn settings_that_exclude_each_other_are_refused() {
+        let conflict = |text: &str| {
+            Settings::from_toml(text, Path::new("c"))
+                .unwrap()
+                .resolve()
+                .expect_err("the settings conflict")
+                .to_string()
+        };
+        let error = conflict("mode = \"multicast\"\nrate_limit = 3");
+        assert!(error.starts_with("rate_limit: mode multicast"), "{error}");
+        let error = conflict("ebpf_ring_bytes = 100000");
+        assert!(error.starts_with("ebpf_ring_bytes: "), "{error}");
+        conflict("immutable = true\nenable = false");
+    }
+
+    #[test]
+    fn the_example_file_parses_and_is_all_defaults() {
+        let text = include_str!("../audit-collector.toml");
+        let path = Path::new("audit-collector.toml");
+        let config = Settings::from_toml(text, path).unwrap().resolve().unwrap();
+        assert_eq!(config, Config::default());
+
+        let uncommented: String = text
+            .lines()
+            .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let settings = Settings::from_toml(&uncommented, path).unwrap();
+        let absent: Vec<_> = format!("{settings:#?}")
+            .lines()
+            .filter(|line| line.ends_with(": None,"))
+            .map(str::to_owned)
+            .collect();
+        assert!(absent.is_empty(), "not in the example file: {absent:?}");
+    }
+}
