@@ -5,7 +5,7 @@
 //! toolchain (`RUSTC_BOOTSTRAP`, the source of `core`, bpf-linker on the PATH) is set for the child alone.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -41,6 +41,12 @@ fn build() -> anyhow::Result<()> {
         );
     }
     println!("cargo::rerun-if-changed=build.rs");
+    let compiler = rustc_version(&variable("RUSTC")?)?;
+    println!("cargo::rustc-env=AUDIT_COLLECTOR_RUSTC={compiler}");
+    println!(
+        "cargo::rustc-env=AUDIT_COLLECTOR_TARGET={}",
+        env::var("TARGET")?
+    );
 
     if env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() != Ok("little") {
         bail!("the BPF programs are built for little-endian machines only");
@@ -147,12 +153,7 @@ fn core_source(target_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     if component.join("core/src/lib.rs").is_file() {
         return Ok(None);
     }
-    let output = Command::new(&rustc)
-        .arg("--version")
-        .output()
-        .context("cannot run rustc")?;
-    let version = String::from_utf8_lossy(&output.stdout);
-    let version = version.split(' ').nth(1).unwrap_or_default();
+    let version = rustc_version(&rustc)?;
     let unpacked = target_dir.join(format!("rust-src/usr/src/rustc-{version}/library"));
     if unpacked.join("core/src/lib.rs").is_file() {
         return Ok(Some(unpacked));
@@ -160,6 +161,15 @@ fn core_source(target_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     bail!(
         "the source of Rust's core library is missing; run `cargo xtask setup` once, then build again"
     )
+}
+
+fn rustc_version(rustc: &OsStr) -> anyhow::Result<String> {
+    let output = Command::new(rustc)
+        .arg("--version")
+        .output()
+        .context("cannot run rustc")?;
+    let version = String::from_utf8_lossy(&output.stdout);
+    Ok(version.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
 fn variable(name: &str) -> anyhow::Result<OsString> {

@@ -22,5 +22,6 @@ pub mod config;
 pub mod core;
 pub mod correlate;
 pub mod event;
+pub mod metrics;
 pub mod output;
 pub mod probe;
