@@ -22,6 +22,7 @@ pub mod config;
 pub mod core;
 pub mod correlate;
 pub mod event;
+pub mod http;
 pub mod metrics;
 pub mod output;
 pub mod probe;
