@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod correlate;
+pub mod enrich;
 pub mod event;
 pub mod http;
 pub mod metrics;

@@ -1,0 +1,554 @@
+//! What an event says, decoded from both witnesses.
+//!
+//! The audit stream's word comes first; what it does not say is taken from the observation, and for a matched event
+//! each such field is listed in `from_ebpf`. What neither says is listed in `missing` where the kernel would have said it.
+
+use std::borrow::Cow;
+
+use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::fields::Value;
+use crate::audit::record::{Record, RecordType};
+use crate::audit::records::{
+    ExecveFields, NameType, PathFields, SockaddrFields, SyscallFields, split_keys,
+};
+use crate::audit::types::Standing;
+use crate::enrich::users::UserNames;
+use crate::event::Event;
+use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
+use crate::output::json::record;
+use crate::output::json::writer::Object;
+use crate::output::sockaddr::Sockaddr;
+use crate::probe::observation::{Captured, Observation};
+
+/// The id that means "unset".
+const UNSET: u32 = u32::MAX;
+
+/// Adds all of `event` that is decoded, and its records.
+pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Object<'_>) {
+    let parts = Parts::read(event);
+    let source = match (&event.audit, &event.observation) {
+        (Some(_), None) => Some("audit"),
+        (None, Some(_)) => Some("ebpf"),
+        (Some(_), Some(_)) => Some("both"),
+        (None, None) => None,
+    };
+    line.optional("source", source);
+    line.string("outcome", event.outcome.name());
+    line.optional("verdict", event.verdict.map(|verdict| verdict.name()));
+    let missing = parts.missing(event);
+    line.boolean("complete", event.audit.is_some() && missing.is_empty());
+    line.array("missing", |array| {
+        for what in &missing {
+            array.string(what);
+        }
+    });
+    line.optional("cause", event.cause.map(|cause| cause.name()));
+
+    let mut filled = Filled {
+        both: source == Some("both"),
+        names: Vec::new(),
+    };
+    parts.write_syscall(&mut filled, line);
+    parts.write_process(&mut filled, users, line);
+    parts.write_paths(&mut filled, line);
+    parts.write_socket(&mut filled, line);
+    line.byte_list("keys", parts.keys.iter().map(|key| Some(key.as_slice())));
+    if filled.both {
+        line.array("from_ebpf", |array| {
+            for name in &filled.names {
+                array.string(name);
+            }
+        });
+    }
+    record::write(parts.records, line);
+}
+
+/// Which fields of an event both witnesses reported came from eBPF.
+struct Filled {
+    both: bool,
+    names: Vec<&'static str>,
+}
+
+impl Filled {
+    /// The audit stream's value, or else the observation's.
+    fn pick<T>(&mut self, name: &'static str, audit: Option<T>, ebpf: Option<T>) -> Option<T> {
+        if audit.is_none() && ebpf.is_some() {
+            self.note(name);
+        }
+        audit.or(ebpf)
+    }
+
+    fn note(&mut self, name: &'static str) {
+        if self.both {
+            self.names.push(name);
+        }
+    }
+}
+
+/// An event taken apart.
+struct Parts<'a> {
+    records: &'a [Record],
+    observation: Option<&'a Observation>,
+    call: Option<SyscallFields>,
+    execve: Option<ExecveFields>,
+    paths: Vec<PathFields>,
+    cwd: Option<Cow<'a, [u8]>>,
+    title: Option<Cow<'a, [u8]>>,
+    saddr: Option<Vec<u8>>,
+    keys: Vec<Vec<u8>>,
+}
+
+impl<'a> Parts<'a> {
+    fn read(event: &'a Event) -> Self {
+        let records: &[Record] = event
+            .audit
+            .as_ref()
+            .map_or(&[], |audit: &AuditEvent| &audit.records);
+        let call = records.iter().find_map(SyscallFields::from_record);
+        let of_type = |wanted| {
+            records
+                .iter()
+                .find(move |record| record.record_type == wanted)
+        };
+        let keys = match &call {
+            Some(call) => call.keys.clone(),
+            None => records
+                .iter()
+                .find_map(|record| record.field(b"key"))
+                .map_or_else(Vec::new, split_keys),
+        };
+        let mut paths: Vec<_> = records.iter().filter_map(PathFields::from_record).collect();
+        paths.sort_by_key(|path| path.item);
+        Self {
+            records,
+            observation: event.observation.as_deref(),
+            call,
+            execve: ExecveFields::from_records(records),
+            paths,
+            cwd: of_type(RecordType::CWD).and_then(|record| record.decoded(b"cwd")),
+            title: of_type(RecordType::PROCTITLE).and_then(|record| record.decoded(b"proctitle")),
+            saddr: records
+                .iter()
+                .find_map(SockaddrFields::from_record)
+                .map(|fields| fields.saddr),
+            keys,
+        }
+    }
+
+    /// What the kernel would have said and neither witness does, and the records an event lacks. Whether a CWD or
+    /// PROCTITLE record is missing cannot be told: rules often exclude them.
+    fn missing(&self, event: &Event) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        match &event.audit {
+            Some(audit) => self.missing_records(audit, &mut missing),
+            None => self.not_recovered(&mut missing),
+        }
+        missing
+    }
+
+    fn missing_records(&self, audit: &AuditEvent, missing: &mut Vec<&'static str>) {
+        let is_call = self.observation.is_some()
+            || self
+                .records
+                .iter()
+                .any(|record| record.record_type.standing() == Standing::Inside);
+        if !is_call {
+            return;
+        }
+        match audit.completion {
+            Completion::Eoe | Completion::Standalone => {}
+            Completion::Late => {
+                missing.push("records");
+                return;
+            }
+            Completion::Timeout | Completion::Evicted | Completion::Flushed => {
+                missing.push("record:EOE");
+            }
+        }
+        let has = |wanted| {
+            self.records
+                .iter()
+                .any(|record| record.record_type == wanted)
+        };
+        if !has(RecordType::SYSCALL) && !has(RecordType::URINGOP) {
+            missing.push("record:SYSCALL");
+        }
+        if let Some(call) = &self.call {
+            if self.paths.len() < call.items as usize {
+                missing.push("record:PATH");
+            }
+            let is_exec = matches!(
+                syscall_name(call.arch, call.syscall),
+                Some("execve" | "execveat")
+            );
+            if is_exec && call.success == Some(true) && self.execve.is_none() {
+                missing.push("record:EXECVE");
+            }
+        }
+        if self.execve.as_ref().is_some_and(|execve| !execve.complete) {
+            missing.push("process.argv");
+        }
+    }
+
+    fn not_recovered(&self, missing: &mut Vec<&'static str>) {
+        let Some(seen) = self.observation else {
+            missing.push("records");
+            return;
+        };
+        missing.push("keys");
+        missing.push("process.title");
+        if !seen.paths.is_empty() {
+            missing.push("paths.inode");
+        }
+        for (value, unreadable, truncated) in [
+            (&seen.tty, "process.tty", "process.tty:truncated"),
+            (&seen.exe, "process.exe", "process.exe:truncated"),
+            (&seen.cwd, "process.cwd", "process.cwd:truncated"),
+            (&seen.argv, "process.argv", "process.argv:truncated"),
+            (&seen.sockaddr, "socket", "socket:truncated"),
+        ] {
+            missing.extend(gap(value, unreadable, truncated));
+        }
+        let paths = seen.paths.iter();
+        let mut gaps: Vec<_> = paths
+            .filter_map(|path| gap(&path.path, "paths.name", "paths.name:truncated"))
+            .collect();
+        gaps.sort_unstable();
+        gaps.dedup();
+        missing.extend(gaps);
+    }
+
+    fn write_syscall(&self, filled: &mut Filled, line: &mut Object<'_>) {
+        let (call, seen) = (self.call.as_ref(), self.observation);
+        let Some((arch, number)) = filled.pick(
+            "syscall",
+            call.map(|call| (call.arch, call.syscall)),
+            seen.map(|seen| (seen.arch, seen.syscall)),
+        ) else {
+            return;
+        };
+        let seen_result = seen.filter(|_| call.is_none()).and_then(|seen| seen.result);
+        let exit = call.and_then(|call| call.exit).or(seen_result);
+        let success = call
+            .and_then(|call| call.success)
+            .or(seen_result.map(|result| !is_error(result)));
+        line.object("syscall", |object| {
+            match arch_name(arch) {
+                Some(name) => object.string("arch", name),
+                None => object.plain("arch", format_args!("{arch:08x}")),
+            }
+            object.optional("name", syscall_name(arch, number));
+            object.number("number", number);
+            object.array("args", |array| {
+                let from_audit = call.map_or(&[][..], |call| &call.args);
+                let from_ebpf = seen.map_or(&[][..], |seen| &seen.args);
+                let rest = from_ebpf.get(from_audit.len()..).unwrap_or_default();
+                for argument in from_audit.iter().chain(rest) {
+                    array.plain(format_args!("{argument:#x}"));
+                }
+            });
+            match success {
+                Some(success) => object.boolean("success", success),
+                None => object.null("success"),
+            }
+            match exit {
+                Some(exit) => object.number("exit", exit),
+                None => object.null("exit"),
+            }
+            let errno = exit.filter(|_| success == Some(false)).and_then(errno_name);
+            object.optional("errno", errno);
+            if let Some(seen) = seen.filter(|seen| seen.result.is_some()) {
+                let took = seen.taken.since(seen.entry).as_nanos();
+                object.number("duration_ns", i128::try_from(took).unwrap_or(i128::MAX));
+            }
+        });
+        if call.is_some() && seen.is_some() {
+            filled.note("syscall.args[4]");
+            filled.note("syscall.args[5]");
+        }
+        if seen.is_some_and(|seen| seen.result.is_some()) {
+            filled.note("syscall.duration_ns");
+        }
+    }
+
+    fn write_process(
+        &self,
+        filled: &mut Filled,
+        mut users: Option<&mut UserNames>,
+        line: &mut Object<'_>,
+    ) {
+        let (call, seen) = (self.call.as_ref(), self.observation);
+        let other = self
+            .records
+            .iter()
+            .find(|record| call.is_none() && record.field(b"pid").is_some());
+        if call.is_none() && seen.is_none() && other.is_none() {
+            return;
+        }
+        let credentials = seen.map(|seen| &seen.credentials);
+        line.object("process", |object| {
+            let mut id = |name: &'static str,
+                          path: &'static str,
+                          audit: Option<u32>,
+                          ebpf: Option<u32>,
+                          object: &mut Object<'_>| {
+                let said = other.and_then(|record| record.field(name.as_bytes()));
+                let audit = audit.or_else(|| said.and_then(Value::as_id));
+                match filled.pick(path, audit, ebpf) {
+                    None => None,
+                    Some(UNSET) => {
+                        object.null(name);
+                        None
+                    }
+                    Some(value) => {
+                        object.number(name, value);
+                        Some(value)
+                    }
+                }
+            };
+            macro_rules! ids {
+                ($($name:literal $field:ident),* $(,)?) => {
+                    $(
+                        let number = id(
+                            $name,
+                            concat!("process.", $name),
+                            call.map(|call| call.$field),
+                            credentials.map(|ids| ids.$field),
+                            object,
+                        );
+                        if let (Some(number), Some(users)) = (number, users.as_deref_mut()) {
+                            write_name($name, number, users, object);
+                        }
+                    )*
+                };
+            }
+            id(
+                "pid",
+                "process.pid",
+                call.map(|call| call.pid),
+                seen.map(|seen| seen.tgid),
+                object,
+            );
+            id(
+                "tid",
+                "process.tid",
+                None,
+                seen.map(|seen| seen.tid),
+                object,
+            );
+            id(
+                "ppid",
+                "process.ppid",
+                call.map(|call| call.ppid),
+                seen.map(|seen| seen.ppid),
+                object,
+            );
+            ids!(
+                "auid" auid, "uid" uid, "gid" gid, "euid" euid, "suid" suid, "fsuid" fsuid,
+                "egid" egid, "sgid" sgid, "fsgid" fsgid, "ses" session,
+            );
+
+            let said = |name: &[u8]| other.and_then(|record| record.decoded(name));
+            let texts = [
+                (
+                    "tty",
+                    "process.tty",
+                    call.and_then(|call| call.tty.as_deref()),
+                    // A SYSCALL record says that there is none.
+                    seen.filter(|_| call.is_none())
+                        .and_then(|seen| seen.tty.value()),
+                ),
+                (
+                    "comm",
+                    "process.comm",
+                    call.and_then(|call| call.comm.as_deref()),
+                    seen.map(|seen| &seen.comm),
+                ),
+                (
+                    "exe",
+                    "process.exe",
+                    call.and_then(|call| call.exe.as_deref()),
+                    seen.and_then(|seen| seen.exe.value()),
+                ),
+                (
+                    "cwd",
+                    "process.cwd",
+                    self.cwd.as_deref(),
+                    seen.and_then(|seen| seen.cwd.value()),
+                ),
+                (
+                    "subj",
+                    "process.subj",
+                    call.and_then(|call| call.subject.as_deref()),
+                    None,
+                ),
+            ];
+            for (name, path, audit, ebpf) in texts {
+                let audit = audit.map(Cow::Borrowed).or_else(|| said(name.as_bytes()));
+                let ebpf = ebpf.map(|bytes| Cow::Borrowed(&bytes[..]));
+                if let Some(bytes) = filled.pick(path, audit, ebpf) {
+                    object.bytes(name, &bytes);
+                }
+            }
+            self.write_argv(filled, object);
+            if let Some(title) = &self.title {
+                object.byte_list("title", split_nul(title));
+            }
+        });
+    }
+
+    fn write_argv(&self, filled: &mut Filled, object: &mut Object<'_>) {
+        if let Some(execve) = &self.execve {
+            object.byte_list("argv", execve.argv.iter().map(Option::as_deref));
+        } else if let Some(argv) = self.observation.and_then(|seen| seen.argv.value()) {
+            filled.note("process.argv");
+            object.byte_list("argv", split_nul(argv));
+        }
+    }
+
+    fn write_paths(&self, filled: &mut Filled, line: &mut Object<'_>) {
+        let lacking = match &self.call {
+            Some(call) => self.paths.len() < call.items as usize,
+            None => self.paths.is_empty(),
+        };
+        let seen = self.observation.filter(|_| lacking);
+        let seen = seen.map_or(&[][..], |seen| &seen.paths);
+        if self.paths.is_empty() && seen.is_empty() {
+            return;
+        }
+        line.array("paths", |array| {
+            for path in &self.paths {
+                array.object(|object| write_path(path, object));
+            }
+            for path in seen {
+                array.object(|object| {
+                    object.number("argument", path.argument);
+                    if let Some(name) = path.path.value() {
+                        object.bytes("name", name);
+                    }
+                    match path.path {
+                        Captured::Truncated(_) => object.boolean("truncated", true),
+                        Captured::Unreadable => object.boolean("unreadable", true),
+                        Captured::Absent | Captured::Whole(_) => {}
+                    }
+                });
+            }
+        });
+        if !seen.is_empty() {
+            filled.note("paths");
+        }
+    }
+
+    fn write_socket(&self, filled: &mut Filled, line: &mut Object<'_>) {
+        let seen = self.observation.and_then(|seen| seen.sockaddr.value());
+        let Some(bytes) = filled.pick(
+            "socket",
+            self.saddr.as_deref(),
+            seen.map(|bytes| &bytes[..]),
+        ) else {
+            return;
+        };
+        line.object("socket", |object| match Sockaddr::read(bytes) {
+            Sockaddr::Inet { address, port } => {
+                object.string("family", "inet");
+                object.plain("address", address);
+                object.number("port", port);
+            }
+            Sockaddr::Inet6 {
+                address,
+                port,
+                flow,
+                scope,
+            } => {
+                object.string("family", "inet6");
+                object.plain("address", address);
+                object.number("port", port);
+                object.number("flow", flow);
+                object.number("scope", scope);
+            }
+            Sockaddr::UnixPath(path) => {
+                object.string("family", "unix");
+                object.bytes("path", path);
+            }
+            Sockaddr::UnixAbstract(name) => {
+                object.string("family", "unix");
+                object.bytes("abstract", name);
+            }
+            Sockaddr::UnixUnnamed => object.string("family", "unix"),
+            Sockaddr::Netlink { port, groups } => {
+                object.string("family", "netlink");
+                object.number("port", port);
+                object.number("groups", groups);
+            }
+            Sockaddr::Other { family, rest } => {
+                match family {
+                    Some(family) => object.number("family", family),
+                    None => object.null("family"),
+                }
+                object.hex("rest_hex", rest);
+            }
+        });
+    }
+}
+
+fn gap<T>(
+    value: &Captured<T>,
+    unreadable: &'static str,
+    truncated: &'static str,
+) -> Option<&'static str> {
+    match value {
+        Captured::Absent | Captured::Whole(_) => None,
+        Captured::Unreadable => Some(unreadable),
+        Captured::Truncated(_) => Some(truncated),
+    }
+}
+
+/// The strings of a list in which each is followed by NUL, the last one perhaps not.
+fn split_nul(list: &[u8]) -> impl Iterator<Item = Option<&[u8]>> + Clone {
+    let list = list.strip_suffix(b"\0").unwrap_or(list);
+    list.split(|byte| *byte == 0).map(Some)
+}
+
+/// The name of the user or group behind an id, where it has one.
+fn write_name(field: &str, id: u32, users: &mut UserNames, object: &mut Object<'_>) {
+    let name = match field {
+        "auid" | "uid" | "euid" | "suid" | "fsuid" => users.user(id),
+        "gid" | "egid" | "sgid" | "fsgid" => users.group(id),
+        _ => None,
+    };
+    if let Some(name) = name {
+        object.bytes(&format!("{field}_name"), name);
+    }
+}
+
+fn write_path(path: &PathFields, object: &mut Object<'_>) {
+    object.number("item", path.item);
+    match &path.name {
+        Some(name) => object.bytes("name", name),
+        None => object.null("name"),
+    }
+    if let Some(nametype) = path.nametype {
+        object.string(
+            "nametype",
+            match nametype {
+                NameType::Normal => "NORMAL",
+                NameType::Parent => "PARENT",
+                NameType::Create => "CREATE",
+                NameType::Delete => "DELETE",
+                NameType::Unknown => "UNKNOWN",
+            },
+        );
+    }
+    if let Some(inode) = &path.inode {
+        let (major, minor) = inode.dev;
+        object.number("inode", inode.inode);
+        object.plain("dev", format_args!("{major:02x}:{minor:02x}"));
+        object.plain("mode", format_args!("0{:o}", inode.mode));
+        object.number("ouid", inode.ouid);
+        object.number("ogid", inode.ogid);
+        if inode.rdev != (0, 0) {
+            let (major, minor) = inode.rdev;
+            object.plain("rdev", format_args!("{major:02x}:{minor:02x}"));
+        }
+    }
+}
