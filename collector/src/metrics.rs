@@ -17,6 +17,7 @@ use prometheus::proto::{
 use prometheus::{Encoder as _, TextEncoder};
 
 use crate::account::{Account, Ebpf, Histogram, Sink, Socket};
+use crate::audit::client::ClientError;
 use crate::clock::TimeMs;
 use crate::event::{Cause, Outcome};
 use crate::probe::observation::Verdict;
@@ -37,18 +38,6 @@ const RULE_LISTS: [&str; 6] = ["user", "task", "exit", "exclude", "filesystem", 
 const EBPF_DROP_REASONS: [&str; 4] = ["ring_full", "in_flight_full", "undecodable", "queue_full"];
 const SINK_DROP_REASONS: [&str; 3] = ["queue_full", "write_error", "deadline"];
 const SINK_ERROR_KINDS: [&str; 3] = ["disk_full", "closed", "other"];
-const STATUS_ERRORS: [&str; 10] = [
-    "socket",
-    "system",
-    "permission",
-    "namespace",
-    "locked",
-    "held",
-    "refused",
-    "timeout",
-    "answer_lost",
-    "malformed",
-];
 
 /// A row of the table.
 #[derive(Debug)]
@@ -180,7 +169,7 @@ fn kernel(families: &mut Families, account: &Account) {
     families.counts(
         "kernel_status_errors_total",
         &[],
-        &STATUS_ERRORS,
+        &ClientError::LABELS,
         &kernel.errors,
     );
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::{Record, RecordType, Serial, Stamp};
 use crate::clock::{KtimeNs, TimeMs};
-use crate::event::{Cause, Event, EventId, Loss, LossUnit, Outcome, State, StateChange};
+use crate::event::{Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, State, StateChange};
 use crate::output::identity::Identity;
 use crate::probe::observation::{Captured, Credentials, Observation, PathArgument, Verdict};
 
@@ -118,6 +118,7 @@ pub(super) fn event() -> Event {
         outcome: Outcome::Matched,
         verdict: Some(Verdict::Inferred),
         cause: None,
+        matched_by: None,
         audit: None,
         observation: None,
         supersedes: None,
@@ -126,6 +127,7 @@ pub(super) fn event() -> Event {
 
 pub(super) fn matched() -> Event {
     Event {
+        matched_by: Some(MatchedBy::Key),
         audit: Some(audit_event(&BODIES, Completion::Eoe)),
         observation: Some(Box::new(observation())),
         ..event()

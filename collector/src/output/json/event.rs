@@ -13,7 +13,7 @@ use crate::audit::records::{
 };
 use crate::audit::types::Standing;
 use crate::enrich::users::UserNames;
-use crate::event::Event;
+use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
 use crate::output::json::record;
 use crate::output::json::writer::Object;
@@ -35,6 +35,9 @@ pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Obj
     line.optional("source", source);
     line.string("outcome", event.outcome.name());
     line.optional("verdict", event.verdict.map(|verdict| verdict.name()));
+    if let Some(matched_by) = event.matched_by {
+        line.string("matched_by", matched_by_name(matched_by));
+    }
     let missing = parts.missing(event);
     line.boolean("complete", event.audit.is_some() && missing.is_empty());
     line.array("missing", |array| {
@@ -61,6 +64,14 @@ pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Obj
         });
     }
     record::write(parts.records, line);
+}
+
+const fn matched_by_name(matched_by: MatchedBy) -> &'static str {
+    match matched_by {
+        MatchedBy::Serial => "serial",
+        MatchedBy::Key => "key",
+        MatchedBy::Content => "content",
+    }
 }
 
 /// Which fields of an event both witnesses reported came from eBPF.
