@@ -18,6 +18,7 @@
 pub mod account;
 pub mod audit;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod core;
 pub mod correlate;

@@ -21,6 +21,7 @@ use collector::audit::rules::{self, Field, Operator, Permissions, Placement, Rul
 use collector::audit::settings::{Loaded, Restore, Settings};
 use collector::audit::socket::{Batch, EventSocket, Grant, Received};
 use collector::audit::status::{TickRate, WrappingTotal};
+use collector::command::doctor::Diagnosis;
 use nix::fcntl::{Flock, FlockArg};
 
 /// A uid nobody else uses.
@@ -557,6 +558,8 @@ fn without_the_capability_the_error_names_it() {
         let error = Client::connect().unwrap().status().unwrap_err();
         println!("status: {} ({})", error, error.label());
         println!("multicast: {}", EventSocket::multicast(None).unwrap_err());
+        let diagnosis = Diagnosis::make();
+        println!("doctor: {}\n{}", diagnosis.exit_code(), diagnosis.text());
         return;
     }
     if prerequisites().is_err() {
@@ -586,4 +589,9 @@ fn without_the_capability_the_error_names_it() {
         "{said}"
     );
     assert!(said.contains("CAP_AUDIT_READ is missing"), "{said}");
+    assert!(said.contains("doctor: 77\n"), "{said}");
+    assert!(
+        said.contains("prevents  CAP_AUDIT_CONTROL    missing"),
+        "{said}"
+    );
 }

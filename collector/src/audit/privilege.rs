@@ -76,7 +76,7 @@ pub struct Privileges {
     pub initial_user_namespace: Option<bool>,
     /// Whether this is the initial pid namespace.
     pub initial_pid_namespace: Option<bool>,
-    /// Whether this is the network namespace of process 1.
+    /// Whether this is the initial network namespace, or at least that of process 1.
     pub initial_net_namespace: Option<bool>,
 }
 
@@ -97,15 +97,20 @@ impl Privileges {
             effective,
             initial_user_namespace: namespace("self", "user").map(|inode| inode == INITIAL_USER),
             initial_pid_namespace: namespace("self", "pid").map(|inode| inode == INITIAL_PID),
-            initial_net_namespace: namespace("self", "net")
-                .zip(namespace("1", "net"))
-                .map(|(own, init)| own == init),
+            initial_net_namespace: initial_net_namespace(),
         })
     }
 
-    /// Whether `capability` is in the effective set. In a user namespace of its own that says little.
+    /// Whether `capability` is in the effective set, or CAP_SYS_ADMIN that stands in for it (CAP_BPF and CAP_PERFMON
+    /// were split from it). In a user namespace of its own that says little.
     pub fn has(&self, capability: Capability) -> bool {
-        self.effective >> capability.bit() & 1 == 1
+        let is_set = |capability: Capability| self.effective >> capability.bit() & 1 == 1;
+        match capability {
+            Capability::Bpf | Capability::Perfmon => {
+                is_set(capability) || is_set(Capability::SysAdmin)
+            }
+            _ => is_set(capability),
+        }
     }
 }
 
@@ -113,6 +118,18 @@ impl Privileges {
 const INITIAL_USER: u64 = 0xEFFF_FFFD;
 /// `PROC_PID_INIT_INO`.
 const INITIAL_PID: u64 = 0xEFFF_FFFC;
+
+/// `PROC_NET_INIT_INO`, which newer kernels have; older ones number it like any other.
+const INITIAL_NET: u64 = 0xEFFF_FFF9;
+
+fn initial_net_namespace() -> Option<bool> {
+    let own = namespace("self", "net")?;
+    if own == INITIAL_NET {
+        return Some(true);
+    }
+    // Reading it takes CAP_SYS_PTRACE.
+    Some(own == namespace("1", "net")?)
+}
 
 fn namespace(process: &str, kind: &str) -> Option<u64> {
     let inode = fs::metadata(format!("/proc/{process}/ns/{kind}"))
@@ -146,6 +163,12 @@ mod tests {
             .filter(|capability| privileges.has(*capability))
             .collect();
         assert_eq!(held, [Capability::AuditControl, Capability::AuditRead]);
+        let admin = Privileges {
+            effective: 1 << 21,
+            ..privileges
+        };
+        assert!(admin.has(Capability::Bpf) && admin.has(Capability::Perfmon));
+        assert!(!admin.has(Capability::AuditControl));
         assert_eq!(effective_set("Name:\tx\n"), None);
         assert_eq!(effective_set("CapEff:\tzz\n"), None);
     }
