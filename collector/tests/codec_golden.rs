@@ -5,6 +5,8 @@
 //! `UPDATE_GOLDEN=1 cargo test -p audit-collector --test codec_golden` writes the expected files anew; read the
 //! difference before you commit it.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
