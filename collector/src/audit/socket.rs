@@ -125,21 +125,6 @@ impl MemoryInfo {
     }
 }
 
-impl MemoryInfo {
-    /// The figures of any socket, for those who hold a descriptor of an [`EventSocket`] read elsewhere.
-    ///
-    /// # Errors
-    /// What `getsockopt(SO_MEMINFO)` reports; it exists since Linux 4.12.
-    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
-        let info = sys::memory_info(socket.as_fd())?;
-        Ok(Self {
-            drops: info[8],
-            queued: info[0],
-            receive_buffer: info[1],
-        })
-    }
-}
-
 /// How large the receive buffer became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiveBuffer {
