@@ -17,6 +17,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -1,0 +1,172 @@
+//! The command line: which commands there are, and what they take.
+//!
+//! Owns names and help. The settings of `run` are [`Settings`], shared with the config file. What the commands do is
+//! elsewhere; `main` puts the two together.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Format, Level, Settings};
+
+/// All is well.
+pub const EXIT_OK: u8 = 0;
+/// Something failed; one line on stderr says what.
+pub const EXIT_FAILURE: u8 = 1;
+/// The command line or the config file is wrong. It is clap's code too.
+pub const EXIT_USAGE: u8 = 2;
+/// The kernel refuses for lack of a capability, or from within this namespace.
+pub const EXIT_CANNOT_RUN: u8 = 77;
+
+const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 something failed; 2 wrong command line or config file; \
+    77 a capability is missing, or the kernel does not allow it from here (`audit-collector doctor` says more).";
+
+/// Accounts for every Linux audit event, and gives the lost ones back.
+#[derive(Parser, Debug)]
+#[command(name = "audit-collector", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the collector can be asked to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Collect: receive audit records, cross-check them with eBPF, write the merged events
+    Run(Box<RunArgs>),
+    /// Run an audit log or a capture through the same pipeline
+    Replay(ReplayArgs),
+    /// Show the kernel's audit status
+    Status(ReportArgs),
+    /// Say what this machine allows, and what follows from it
+    Doctor(ReportArgs),
+}
+
+/// What `run` takes.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Config file with the same settings as the flags; flags win
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+impl RunArgs {
+    /// The flags over the file over the defaults, checked.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, a line of it is wrong, or settings exclude each other.
+    pub fn into_config(self) -> Result<Config, ConfigError> {
+        let file = match &self.config {
+            Some(path) => Settings::from_file(path)?,
+            None => Settings::default(),
+        };
+        self.settings.over(file).resolve()
+    }
+}
+
+/// What `replay` takes.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// An audit log as auditd writes it, or a file written by `run --capture`; - for standard input
+    pub file: PathBuf,
+    /// Form of the events
+    #[arg(long, short, value_enum, default_value = "json")]
+    pub format: Format,
+    /// Add user and group names, as this host knows them, to the events
+    #[arg(long)]
+    pub resolve_ids: bool,
+    /// Host the input is from, for lines that do not say so themselves
+    #[arg(long, default_value = "unknown")]
+    pub host: String,
+    /// Boot the input is from, for the ids of the events
+    #[arg(long, default_value = "00000000-0000-0000-0000-000000000000")]
+    pub boot_id: String,
+    /// Log level, on stderr
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    pub log: Level,
+}
+
+/// What commands take that report something.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::config::{Mode, Target};
+
+    fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        let all = ["audit-collector", "run"].iter().chain(arguments);
+        Cli::try_parse_from(all).map(|cli| match cli.command {
+            Command::Run(run) => *run,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn the_definitions_agree_with_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_key_of_the_file_is_a_flag() {
+        let example = include_str!("../audit-collector.toml");
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        let flags: Vec<_> = run
+            .get_arguments()
+            .filter_map(|argument| argument.get_long())
+            .filter(|long| !["config", "help"].contains(long))
+            .map(|long| long.replace('-', "_"))
+            .collect();
+        let keys: Vec<_> = example
+            .lines()
+            .filter_map(|line| line.strip_prefix('#')?.split_once(" = "))
+            .map(|(key, _)| key)
+            .filter(|key| !key.contains(' '))
+            .collect();
+        assert_eq!(flags, keys);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_they_are_given_with() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "mode = \"daemon\"\noutput = \"/var/log/x\"\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let config = run(&["--config", path, "--output", "-", "--enable=false"])
+            .unwrap()
+            .into_config()
+            .unwrap();
+        assert_eq!(config.audit.mode, Mode::Daemon);
+        assert_eq!(config.output.target, Target::Stdout);
+        assert_eq!(config.audit.enable, Some(false));
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_names_its_flag() {
+        let error = run(&["--max-events", "3"]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("--max-events"), "{text}");
+        assert!(text.contains("3 is not between 16 and 1048576"), "{text}");
+        assert_eq!(error.exit_code(), i32::from(EXIT_USAGE));
+    }
+
+    #[test]
+    fn a_config_file_that_is_not_there_is_named() {
+        let error = run(&["--config", "/nowhere/c.toml"])
+            .unwrap()
+            .into_config()
+            .unwrap_err();
+        assert!(error.to_string().contains("/nowhere/c.toml"), "{error}");
+    }
+}
