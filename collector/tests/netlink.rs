@@ -366,6 +366,69 @@ fn rules_are_listed_as_they_were_added_and_deleted() {
 }
 
 #[test]
+fn a_long_list_of_rules_comes_whole() {
+    let Some(mut machine) = Machine::take() else {
+        return;
+    };
+    let rules: Vec<_> = (0..150)
+        .map(|pid| openat_rule().condition(Field::PPID, Operator::EQUAL, 1_000_000 + pid))
+        .collect();
+    for rule in &rules {
+        machine.add(rule);
+    }
+    assert_eq!(machine.rules_with_our_key(), rules);
+    machine.finish();
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_kept_apart_from_the_next() {
+    let Some(machine) = Machine::take() else {
+        return;
+    };
+    let mut client = Client::connect().unwrap().with_timeout(Duration::ZERO);
+    let timed_out = (0..1000).find_map(|_| client.status().err()).unwrap();
+    assert_eq!(timed_out.label(), "timeout", "{timed_out}");
+    let mut client = client.with_timeout(Duration::from_secs(5));
+    assert_eq!(client.status().unwrap().pid, 0);
+    assert_eq!(client.rules().unwrap().len(), client.rules().unwrap().len());
+    let late: Vec<_> = client.take_unrelated().collect();
+    assert!(!late.is_empty());
+    // Answers to AUDIT_GET, nothing else.
+    assert!(
+        late.iter()
+            .all(|message| message.message_type == 1000 || message.message_type == 2)
+    );
+    machine.finish();
+}
+
+#[test]
+fn a_batch_takes_no_more_than_asked() {
+    let Some(mut machine) = Machine::take() else {
+        return;
+    };
+    let mut socket = EventSocket::multicast(Some(8 << 20)).unwrap();
+    machine.enable();
+    machine.add(&openat_rule());
+    open_files(100);
+    let mut batch = Batch::new();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let (mut reads, mut datagrams) = (0, 0);
+    while datagrams < 500 && Instant::now() < deadline {
+        match socket.receive(&mut batch, 7).unwrap() {
+            Received::Datagrams(count) => {
+                assert!((1..=7).contains(&count));
+                (reads, datagrams) = (reads + 1, datagrams + count);
+            }
+            Received::Empty => std::thread::sleep(Duration::from_millis(1)),
+            Received::Overrun => panic!("8 MiB do not overrun"),
+        }
+    }
+    assert!(datagrams >= 500);
+    assert!(reads >= datagrams / 7);
+    machine.finish();
+}
+
+#[test]
 fn the_kernel_accepts_the_example_rules() {
     let Some(mut machine) = Machine::take() else {
         return;

@@ -463,9 +463,17 @@ impl EventSocket {
 impl Drop for EventSocket {
     /// Closing a socket does not release the pid: the kernel notices only when it next has something to send.
     fn drop(&mut self) {
-        if self.claimed
-            && let Err(error) = self.release()
-        {
+        if !self.claimed {
+            return;
+        }
+        // It may have been released over another socket, and somebody else may hold it by now.
+        let released = Client::connect().and_then(|mut client| {
+            if client.status()?.pid == std::process::id() {
+                client.release_pid()?;
+            }
+            Ok(())
+        });
+        if let Err(error) = released {
             warn!(error = %error, "the audit pid was not released");
         }
     }
