@@ -24,19 +24,33 @@ fn rendered(output: &Output) -> Value {
 
 /// Compares with a file of `testdata/stream`; `UPDATE_GOLDEN=1` writes it instead.
 fn golden(name: &str, output: &Output) -> Value {
-    let value = rendered(output);
+    let line = line(output);
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("testdata/stream")
         .join(name);
-    let mut text = serde_json::to_string_pretty(&value).unwrap();
-    text.push('\n');
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, &line).unwrap();
     }
     let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, wanted, "{}", path.display());
-    value
+    assert_eq!(line, wanted, "{}", path.display());
+    serde_json::from_str(&line).unwrap()
+}
+
+#[test]
+fn the_examples_of_the_document_are_what_is_rendered() {
+    let document = include_str!("../../../../docs/stream.md");
+    let blocks = document.split("```json\n").skip(1);
+    let examples: Vec<Value> = blocks
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    let outputs = [
+        Output::Event(Box::new(testing::matched())),
+        Output::Event(Box::new(testing::backfilled())),
+        Output::Loss(loss()),
+    ];
+    let wanted: Vec<Value> = outputs.iter().map(rendered).collect();
+    assert_eq!(examples, wanted);
 }
 
 #[test]
