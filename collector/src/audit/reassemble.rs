@@ -257,10 +257,11 @@ impl Reassembler {
         } else if full {
             self.hand_on(key, Completion::Evicted, now, out);
         }
-        while self.pending.len() > self.limits.max_events
-            || self.pending_bytes > self.limits.max_bytes
+        while (self.pending.len() > self.limits.max_events
+            || self.pending_bytes > self.limits.max_bytes)
+            && let Some(oldest) = self.take_oldest()
         {
-            self.evict_oldest(now, out);
+            self.hand_on(oldest, Completion::Evicted, now, out);
         }
     }
 
@@ -302,12 +303,14 @@ impl Reassembler {
         }
     }
 
-    fn evict_oldest(&mut self, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+    /// The oldest event in flight; its ticket is used up.
+    fn take_oldest(&mut self) -> Option<Key> {
         while let Some(ticket) = self.by_age.pop_front() {
             if self.is_live(&ticket) {
-                return self.hand_on(ticket.key, Completion::Evicted, now, out);
+                return Some(ticket.key);
             }
         }
+        None
     }
 
     fn hand_on(&mut self, key: Key, why: Completion, now: KtimeNs, out: &mut Vec<AuditEvent>) {
