@@ -5,6 +5,7 @@
 //! silently skipped.
 
 pub mod audit_state;
+pub mod balance;
 pub mod exposition;
 pub mod lock;
 pub mod process;

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::balance::Balance;
 use crate::exposition::{self, Answer, Samples};
 use crate::stream::Stream;
 
@@ -152,7 +153,7 @@ impl Collector {
                 bail!("the collector ended with {status}: {}", self.stderr());
             }
             let metrics = self.metrics()?;
-            let settled = metrics.count("crosscheck_events_total", &[]);
+            let settled = Balance::of_metrics(&metrics).settled();
             let pending = metrics.count("crosscheck_pending_events", &[]);
             if settled >= expected && pending == 0 {
                 return Ok(metrics);

@@ -64,7 +64,7 @@ impl Stream {
 
     /// The changes of state called `what`.
     pub fn states<'a>(&'a self, what: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.kind("state").filter(move |line| line["state"] == what)
+        self.kind("state").filter(move |line| line["what"] == what)
     }
 }
 
@@ -116,12 +116,12 @@ impl<'a> Event<'a> {
 
 /// How many of `events` have each value that `of` finds.
 pub fn tally<'a, T: Ord>(
-    events: impl IntoIterator<Item = &'a Event<'a>>,
+    events: impl IntoIterator<Item = Event<'a>>,
     of: impl Fn(Event<'a>) -> T,
 ) -> BTreeMap<T, u64> {
     let mut tally = BTreeMap::new();
     for event in events {
-        *tally.entry(of(*event)).or_default() += 1;
+        *tally.entry(of(event)).or_default() += 1;
     }
     tally
 }
