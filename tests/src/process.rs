@@ -65,6 +65,20 @@ impl Collector {
     pub fn spawn(arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let output = folder.path().join("events");
+        Self::spawn_in(folder, output, arguments)
+    }
+
+    /// [`Collector::start`] with the events in a file of the caller's.
+    ///
+    /// # Errors
+    /// Where it does not start, with what it said.
+    pub fn start_writing_to(output: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut collector = Self::spawn_in(tempfile::tempdir()?, output.to_owned(), arguments)?;
+        collector.wait_until_started()?;
+        Ok(collector)
+    }
+
+    fn spawn_in(folder: TempDir, output: PathBuf, arguments: &[&str]) -> anyhow::Result<Self> {
         let stderr = folder.path().join("stderr");
         let address = free_address()?;
         let child = command()
@@ -101,6 +115,27 @@ impl Collector {
             "the collector did not start within {START_TIME:?}: {}",
             self.stderr()
         )
+    }
+
+    /// Waits until its HTTP server says that it is ready.
+    ///
+    /// # Errors
+    /// Where it does not within the time a start may take.
+    pub fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while began.elapsed() < START_TIME {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the collector ended with {status}: {}", self.stderr());
+            }
+            if self
+                .get("/-/ready")
+                .is_ok_and(|answer| answer.status == 200)
+            {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the collector is not ready: {}", self.stderr())
     }
 
     /// Its process id.

@@ -32,7 +32,7 @@ pub enum Requirement {
 
 impl Requirement {
     /// What is missing, where it is.
-    fn missing(self) -> Option<String> {
+    pub fn missing(self) -> Option<String> {
         match self {
             Self::AuditControl => match Client::connect().and_then(|mut client| client.status()) {
                 Ok(status) if status.enabled == 2 => {
