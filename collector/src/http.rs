@@ -1,7 +1,7 @@
 //! Serves `/metrics`, liveness, readiness and a page that links to them.
 //!
-//! Owns the listener and its bounds: at most [`CONNECTIONS`] at a time, [`HEADER_TIME`] to send a request, headers of at
-//! most [`HEADER_BYTES`], [`CONNECTION_TIME`] per connection. Answers come from the last published [`Account`]; nothing
+//! Owns the listener and its bounds: at most `CONNECTIONS` at a time, `HEADER_TIME` to send a request, headers of at
+//! most `HEADER_BYTES`, `CONNECTION_TIME` per connection. Answers come from the last published [`Account`]; nothing
 //! here reaches into the pipeline, so that a scrape can neither slow it down nor be held up by it.
 
 use std::net::SocketAddr;

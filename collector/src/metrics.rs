@@ -97,8 +97,7 @@ impl Metrics {
         losses(&mut families, account);
         assembly(&mut families, account);
         for name in SOCKETS {
-            let socket = account.sockets.get(name).copied().unwrap_or_default();
-            netlink(&mut families, name, socket);
+            netlink(&mut families, name, account.sockets.get(name));
         }
         if let Some(figures) = &account.ebpf {
             ebpf(&mut families, figures);
@@ -216,14 +215,25 @@ fn assembly(families: &mut Families, account: &Account) {
     }
 }
 
-fn netlink(families: &mut Families, name: &str, socket: Socket) {
-    for (family, value) in [
-        ("netlink_overruns_total", socket.overruns),
-        ("netlink_dropped_records_total", socket.drops),
-        ("netlink_receive_buffer_bytes", socket.receive_buffer),
-        ("netlink_receive_queue_bytes", socket.queued),
-    ] {
-        families.set(family, &[name], Number(value));
+fn netlink(families: &mut Families, name: &str, socket: Option<&Socket>) {
+    let counted = socket.copied().unwrap_or_default();
+    families.set("netlink_overruns_total", &[name], Number(counted.overruns));
+    families.set(
+        "netlink_dropped_records_total",
+        &[name],
+        Number(counted.drops),
+    );
+    if let Some(socket) = socket {
+        families.set(
+            "netlink_receive_buffer_bytes",
+            &[name],
+            Number(socket.receive_buffer),
+        );
+        families.set(
+            "netlink_receive_queue_bytes",
+            &[name],
+            Number(socket.queued),
+        );
     }
 }
 
@@ -497,6 +507,7 @@ mod tests {
             .crosscheck
             .settled
             .insert((Verdict::Inferred, Outcome::Backfilled), 5);
+        account.sockets.insert("events", Socket::default());
         account.rules_loaded.insert("exit", 3);
         account.rules_changed = Some(TimeMs(1));
         account.sinks.insert(
@@ -617,7 +628,13 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let text = text(&Account::default());
-        for name in ["kernel_enabled", "ebpf_", "rules_loaded", "sink_up"] {
+        for name in [
+            "kernel_enabled",
+            "ebpf_",
+            "rules_loaded",
+            "sink_up",
+            "netlink_receive_buffer",
+        ] {
             assert!(!text.contains(&format!("{PREFIX}{name}")), "{name}");
         }
     }

@@ -1,6 +1,6 @@
 //! Names of users and groups, from the host's databases.
 //!
-//! Bounds: [`ENTRIES`] names of each kind, each asked for once per [`LIFE`], ids without a name included. A database
+//! Bounds: `ENTRIES` names of each kind, each asked for once per `LIFE`, ids without a name included. A database
 //! behind the network can hold up whoever asks; that is why names are looked up only where `resolve_ids` says so.
 
 use std::collections::HashMap;
