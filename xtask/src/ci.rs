@@ -26,7 +26,7 @@ pub(crate) fn command() -> anyhow::Result<ExitCode> {
     reports.push(step::timed("documentation", || {
         step::run(
             workspace::cargo()
-                .args(["doc", "--workspace", "--no-deps", "--locked"])
+                .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
     }));
