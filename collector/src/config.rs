@@ -3,7 +3,8 @@
 //! Owns names, units, bounds and defaults of the settings. Every bound lives in the type of its setting, so that a flag
 //! and a line of the file are refused with the same words. Knows nothing of what the settings do.
 
-use std::fmt;
+mod value;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use serde::de::{self, Visitor};
+
+pub use value::{Bounded, ByteSize};
 
 /// Where `/metrics` is served unless told otherwise. The port lies outside 9100–9999, which Prometheus exporters share
 /// out among themselves, below the kernel's ephemeral ports (32768), and is not assigned in IANA's registry as Debian
@@ -56,101 +58,6 @@ pub enum ConfigError {
         /// Why not.
         why: &'static str,
     },
-}
-
-/// A whole number between two bounds, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "i64")]
-pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
-
-impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
-    /// The number.
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl<const MIN: u32, const MAX: u32> TryFrom<i64> for Bounded<MIN, MAX> {
-    type Error = String;
-
-    fn try_from(value: i64) -> Result<Self, String> {
-        match u32::try_from(value) {
-            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
-            _ => Err(format!("{value} is not between {MIN} and {MAX}")),
-        }
-    }
-}
-
-impl<const MIN: u32, const MAX: u32> FromStr for Bounded<MIN, MAX> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let value: i64 = text
-            .parse()
-            .map_err(|_| format!("'{text}' is not a whole number between {MIN} and {MAX}"))?;
-        Self::try_from(value)
-    }
-}
-
-/// A size in bytes between two bounds, both included; as text it may end in KiB, MiB or GiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByteSize<const MIN: u64, const MAX: u64>(u64);
-
-impl<const MIN: u64, const MAX: u64> ByteSize<MIN, MAX> {
-    /// The size in bytes.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    fn checked(bytes: Option<u64>, given: &dyn fmt::Display) -> Result<Self, String> {
-        match bytes {
-            Some(bytes) if (MIN..=MAX).contains(&bytes) => Ok(Self(bytes)),
-            _ => Err(format!(
-                "{given} is not a size between {MIN} and {MAX} bytes"
-            )),
-        }
-    }
-}
-
-impl<const MIN: u64, const MAX: u64> FromStr for ByteSize<MIN, MAX> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (digits, unit) = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1_u64 << 30)]
-            .into_iter()
-            .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?.trim_end(), unit)))
-            .unwrap_or((text, 1));
-        let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-        Self::checked(bytes, &format_args!("'{text}'"))
-    }
-}
-
-impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for ByteSize<MIN, MAX> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SizeVisitor<const MIN: u64, const MAX: u64>;
-
-        impl<const MIN: u64, const MAX: u64> Visitor<'_> for SizeVisitor<MIN, MAX> {
-            type Value = ByteSize<MIN, MAX>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes or a text such as \"16MiB\"")
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
-                ByteSize::checked(u64::try_from(value).ok(), &value).map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
-                ByteSize::checked(Some(value), &value).map_err(E::custom)
-            }
-
-            fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
-                value.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_any(SizeVisitor)
-    }
 }
 
 /// How the collector gets the records.
@@ -628,119 +535,4 @@ impl Settings {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(text: &str) -> String {
-        Settings::from_toml(text, Path::new("c.toml"))
-            .expect_err("the text is wrong")
-            .to_string()
-    }
-
-    #[test]
-    fn the_defaults_are_what_the_help_says() {
-        let config = Config::default();
-        assert_eq!(config.audit.receive_buffer, 16 << 20);
-        assert_eq!(config.merge.reassembly_timeout, Duration::from_secs(2));
-        assert_eq!(config.account_interval, Some(Duration::from_secs(10)));
-        assert_eq!(config.listen, DEFAULT_LISTEN.parse().unwrap());
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let file =
-            Settings::from_toml("mode = \"daemon\"\nrate_limit = 7\n", Path::new("c")).unwrap();
-        let flags = Settings {
-            rate_limit: Some("9".parse().unwrap()),
-            ..Settings::default()
-        };
-        let config = flags.over(file).resolve().unwrap();
-        assert_eq!(config.audit.mode, Mode::Daemon);
-        assert_eq!(config.audit.rate_limit, Some(9));
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_line() {
-        let error = refused("mode = \"daemon\"\n\nratelimit = 3\n");
-        assert!(error.starts_with("c.toml:3: "), "{error}");
-        assert!(error.contains("ratelimit"), "{error}");
-    }
-
-    #[test]
-    fn a_value_out_of_bounds_is_named_with_its_line_and_key() {
-        assert_eq!(
-            refused("# one\nmax_events = 3\n"),
-            "c.toml:2: max_events: 3 is not between 16 and 1048576"
-        );
-        assert_eq!(
-            refused("ebpf_ring_bytes = \"9GiB\"\n"),
-            "c.toml:1: ebpf_ring_bytes: '9GiB' is not a size between 65536 and 1073741824 bytes"
-        );
-        let error = refused("mode = \"deamon\"\n");
-        assert!(
-            error.starts_with("c.toml:1: mode: unknown variant"),
-            "{error}"
-        );
-        let error = refused("listen = \"9\"\n");
-        assert!(
-            error.starts_with("c.toml:1: listen: '9' is neither"),
-            "{error}"
-        );
-        let error = refused("enable = 3\n");
-        assert!(error.starts_with("c.toml:1: enable: "), "{error}");
-        assert!(!error.contains('\n'));
-    }
-
-    #[test]
-    fn broken_toml_is_one_line_with_its_place() {
-        let error = refused("mode = \"daemon\"\nrate_limit = = 3\n");
-        assert!(error.starts_with("c.toml:2: "), "{error}");
-        assert!(!error.contains('\n'), "{error}");
-    }
-
-    #[test]
-    fn sizes_take_binary_units() {
-        assert_eq!("64KiB".parse::<RingBytes>().unwrap().get(), 65_536);
-        assert_eq!("1 MiB".parse::<RingBytes>().unwrap().get(), 1 << 20);
-        assert!("64kb".parse::<RingBytes>().is_err());
-        assert!("99999999999999GiB".parse::<RingBytes>().is_err());
-        assert!("-1".parse::<RingBytes>().is_err());
-    }
-
-    #[test]
-    fn settings_that_exclude_each_other_are_refused() {
-        let conflict = |text: &str| {
-            Settings::from_toml(text, Path::new("c"))
-                .unwrap()
-                .resolve()
-                .expect_err("the settings conflict")
-                .to_string()
-        };
-        let error = conflict("mode = \"multicast\"\nrate_limit = 3");
-        assert!(error.starts_with("rate_limit: mode multicast"), "{error}");
-        let error = conflict("ebpf_ring_bytes = 100000");
-        assert!(error.starts_with("ebpf_ring_bytes: "), "{error}");
-        conflict("immutable = true\nenable = false");
-    }
-
-    #[test]
-    fn the_example_file_parses_and_is_all_defaults() {
-        let text = include_str!("../audit-collector.toml");
-        let path = Path::new("audit-collector.toml");
-        let config = Settings::from_toml(text, path).unwrap().resolve().unwrap();
-        assert_eq!(config, Config::default());
-
-        let uncommented: String = text
-            .lines()
-            .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        let settings = Settings::from_toml(&uncommented, path).unwrap();
-        let absent: Vec<_> = format!("{settings:#?}")
-            .lines()
-            .filter(|line| line.ends_with(": None,"))
-            .map(str::to_owned)
-            .collect();
-        assert!(absent.is_empty(), "not in the example file: {absent:?}");
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! of users where those are asked for.
 
 mod event;
+mod object;
 mod record;
 mod writer;
 

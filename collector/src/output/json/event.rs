@@ -8,16 +8,13 @@ use std::borrow::Cow;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::fields::Value;
 use crate::audit::record::{Record, RecordType};
-use crate::audit::records::{
-    ExecveFields, NameType, PathFields, SockaddrFields, SyscallFields, split_keys,
-};
+use crate::audit::records::{ExecveFields, PathFields, SockaddrFields, SyscallFields, split_keys};
 use crate::audit::types::Standing;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
-use crate::output::json::record;
 use crate::output::json::writer::Object;
-use crate::output::sockaddr::Sockaddr;
+use crate::output::json::{object, record};
 use crate::probe::observation::{Captured, Observation};
 
 /// The id that means "unset".
@@ -429,7 +426,7 @@ impl<'a> Parts<'a> {
         }
         line.array("paths", |array| {
             for path in &self.paths {
-                array.object(|object| write_path(path, object));
+                array.object(|object| object::write_path(path, object));
             }
             for path in seen {
                 array.object(|object| {
@@ -459,46 +456,7 @@ impl<'a> Parts<'a> {
         ) else {
             return;
         };
-        line.object("socket", |object| match Sockaddr::read(bytes) {
-            Sockaddr::Inet { address, port } => {
-                object.string("family", "inet");
-                object.plain("address", address);
-                object.number("port", port);
-            }
-            Sockaddr::Inet6 {
-                address,
-                port,
-                flow,
-                scope,
-            } => {
-                object.string("family", "inet6");
-                object.plain("address", address);
-                object.number("port", port);
-                object.number("flow", flow);
-                object.number("scope", scope);
-            }
-            Sockaddr::UnixPath(path) => {
-                object.string("family", "unix");
-                object.bytes("path", path);
-            }
-            Sockaddr::UnixAbstract(name) => {
-                object.string("family", "unix");
-                object.bytes("abstract", name);
-            }
-            Sockaddr::UnixUnnamed => object.string("family", "unix"),
-            Sockaddr::Netlink { port, groups } => {
-                object.string("family", "netlink");
-                object.number("port", port);
-                object.number("groups", groups);
-            }
-            Sockaddr::Other { family, rest } => {
-                match family {
-                    Some(family) => object.number("family", family),
-                    None => object.null("family"),
-                }
-                object.hex("rest_hex", rest);
-            }
-        });
+        line.object("socket", |object| object::write_socket(bytes, object));
     }
 }
 
@@ -529,37 +487,5 @@ fn write_name(field: &str, id: u32, users: &mut UserNames, object: &mut Object<'
     };
     if let Some(name) = name {
         object.bytes(&format!("{field}_name"), name);
-    }
-}
-
-fn write_path(path: &PathFields, object: &mut Object<'_>) {
-    object.number("item", path.item);
-    match &path.name {
-        Some(name) => object.bytes("name", name),
-        None => object.null("name"),
-    }
-    if let Some(nametype) = path.nametype {
-        object.string(
-            "nametype",
-            match nametype {
-                NameType::Normal => "NORMAL",
-                NameType::Parent => "PARENT",
-                NameType::Create => "CREATE",
-                NameType::Delete => "DELETE",
-                NameType::Unknown => "UNKNOWN",
-            },
-        );
-    }
-    if let Some(inode) = &path.inode {
-        let (major, minor) = inode.dev;
-        object.number("inode", inode.inode);
-        object.plain("dev", format_args!("{major:02x}:{minor:02x}"));
-        object.plain("mode", format_args!("0{:o}", inode.mode));
-        object.number("ouid", inode.ouid);
-        object.number("ogid", inode.ogid);
-        if inode.rdev != (0, 0) {
-            let (major, minor) = inode.rdev;
-            object.plain("rdev", format_args!("{major:02x}:{minor:02x}"));
-        }
     }
 }

@@ -1,0 +1,113 @@
+use super::*;
+
+fn refused(text: &str) -> String {
+    Settings::from_toml(text, Path::new("c.toml"))
+        .expect_err("the text is wrong")
+        .to_string()
+}
+
+#[test]
+fn the_defaults_are_what_the_help_says() {
+    let config = Config::default();
+    assert_eq!(config.audit.receive_buffer, 16 << 20);
+    assert_eq!(config.merge.reassembly_timeout, Duration::from_secs(2));
+    assert_eq!(config.account_interval, Some(Duration::from_secs(10)));
+    assert_eq!(config.listen, DEFAULT_LISTEN.parse().unwrap());
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let file = Settings::from_toml("mode = \"daemon\"\nrate_limit = 7\n", Path::new("c")).unwrap();
+    let flags = Settings {
+        rate_limit: Some("9".parse().unwrap()),
+        ..Settings::default()
+    };
+    let config = flags.over(file).resolve().unwrap();
+    assert_eq!(config.audit.mode, Mode::Daemon);
+    assert_eq!(config.audit.rate_limit, Some(9));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let error = refused("mode = \"daemon\"\n\nratelimit = 3\n");
+    assert!(error.starts_with("c.toml:3: "), "{error}");
+    assert!(error.contains("ratelimit"), "{error}");
+}
+
+#[test]
+fn a_value_out_of_bounds_is_named_with_its_line_and_key() {
+    assert_eq!(
+        refused("# one\nmax_events = 3\n"),
+        "c.toml:2: max_events: 3 is not between 16 and 1048576"
+    );
+    assert_eq!(
+        refused("ebpf_ring_bytes = \"9GiB\"\n"),
+        "c.toml:1: ebpf_ring_bytes: '9GiB' is not a size between 65536 and 1073741824 bytes"
+    );
+    let error = refused("mode = \"deamon\"\n");
+    assert!(
+        error.starts_with("c.toml:1: mode: unknown variant"),
+        "{error}"
+    );
+    let error = refused("listen = \"9\"\n");
+    assert!(
+        error.starts_with("c.toml:1: listen: '9' is neither"),
+        "{error}"
+    );
+    let error = refused("enable = 3\n");
+    assert!(error.starts_with("c.toml:1: enable: "), "{error}");
+    assert!(!error.contains('\n'));
+}
+
+#[test]
+fn broken_toml_is_one_line_with_its_place() {
+    let error = refused("mode = \"daemon\"\nrate_limit = = 3\n");
+    assert!(error.starts_with("c.toml:2: "), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn sizes_take_binary_units() {
+    assert_eq!("64KiB".parse::<RingBytes>().unwrap().get(), 65_536);
+    assert_eq!("1 MiB".parse::<RingBytes>().unwrap().get(), 1 << 20);
+    assert!("64kb".parse::<RingBytes>().is_err());
+    assert!("99999999999999GiB".parse::<RingBytes>().is_err());
+    assert!("-1".parse::<RingBytes>().is_err());
+}
+
+#[test]
+fn settings_that_exclude_each_other_are_refused() {
+    let conflict = |text: &str| {
+        Settings::from_toml(text, Path::new("c"))
+            .unwrap()
+            .resolve()
+            .expect_err("the settings conflict")
+            .to_string()
+    };
+    let error = conflict("mode = \"multicast\"\nrate_limit = 3");
+    assert!(error.starts_with("rate_limit: mode multicast"), "{error}");
+    let error = conflict("ebpf_ring_bytes = 100000");
+    assert!(error.starts_with("ebpf_ring_bytes: "), "{error}");
+    conflict("immutable = true\nenable = false");
+}
+
+#[test]
+fn the_example_file_parses_and_is_all_defaults() {
+    let text = include_str!("../../audit-collector.toml");
+    let path = Path::new("audit-collector.toml");
+    let config = Settings::from_toml(text, path).unwrap().resolve().unwrap();
+    assert_eq!(config, Config::default());
+
+    let uncommented: String = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let settings = Settings::from_toml(&uncommented, path).unwrap();
+    let absent: Vec<_> = format!("{settings:#?}")
+        .lines()
+        .filter(|line| line.ends_with(": None,"))
+        .map(str::to_owned)
+        .collect();
+    assert!(absent.is_empty(), "not in the example file: {absent:?}");
+}

@@ -1,0 +1,102 @@
+//! Values that carry their bounds, so that a flag and a line of the file are refused with the same words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::{self, Visitor};
+
+/// A whole number between two bounds, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> TryFrom<i64> for Bounded<MIN, MAX> {
+    type Error = String;
+
+    fn try_from(value: i64) -> Result<Self, String> {
+        match u32::try_from(value) {
+            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
+            _ => Err(format!("{value} is not between {MIN} and {MAX}")),
+        }
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> FromStr for Bounded<MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let value: i64 = text
+            .parse()
+            .map_err(|_| format!("'{text}' is not a whole number between {MIN} and {MAX}"))?;
+        Self::try_from(value)
+    }
+}
+
+/// A size in bytes between two bounds, both included; as text it may end in KiB, MiB or GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> ByteSize<MIN, MAX> {
+    /// The size in bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    fn checked(bytes: Option<u64>, given: &dyn fmt::Display) -> Result<Self, String> {
+        match bytes {
+            Some(bytes) if (MIN..=MAX).contains(&bytes) => Ok(Self(bytes)),
+            _ => Err(format!(
+                "{given} is not a size between {MIN} and {MAX} bytes"
+            )),
+        }
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> FromStr for ByteSize<MIN, MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, unit) = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1_u64 << 30)]
+            .into_iter()
+            .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?.trim_end(), unit)))
+            .unwrap_or((text, 1));
+        let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+        Self::checked(bytes, &format_args!("'{text}'"))
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for ByteSize<MIN, MAX> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SizeVisitor<const MIN: u64, const MAX: u64>;
+
+        impl<const MIN: u64, const MAX: u64> Visitor<'_> for SizeVisitor<MIN, MAX> {
+            type Value = ByteSize<MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes or a text such as \"16MiB\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                ByteSize::checked(u64::try_from(value).ok(), &value).map_err(E::custom)
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                ByteSize::checked(Some(value), &value).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                value.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}

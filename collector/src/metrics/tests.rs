@@ -1,0 +1,202 @@
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::*;
+use crate::account::ProgramRuns;
+use crate::audit::status::KernelStatus;
+
+fn full() -> Account {
+    let mut account = Account::default();
+    account.input.source = "daemon";
+    account.input.records = 12;
+    account.kernel.status = Some(KernelStatus {
+        enabled: 1,
+        backlog_limit: 64,
+        ..KernelStatus::default()
+    });
+    account.kernel.last_success = Some(TimeMs(1_700_000_000_250));
+    account.kernel.lost = 4_294_967_300;
+    account.kernel.errors.insert("timeout", 2);
+    account.losses.insert(Cause::RateLimit, 9);
+    account.ebpf = Some(Ebpf {
+        programs: [("sys_enter", true)].into(),
+        runs: [(
+            "sys_enter",
+            ProgramRuns {
+                runs: 3,
+                time: Duration::from_millis(1),
+                missed: 0,
+            },
+        )]
+        .into(),
+        read: [("sys_exit", 3)].into(),
+        maps: [("in_flight", (Some(2), 16_384))].into(),
+        ..Ebpf::default()
+    });
+    account
+        .crosscheck
+        .settled
+        .insert((Verdict::Inferred, Outcome::Backfilled), 5);
+    account.sockets.insert("events", Socket::default());
+    account.rules_loaded.insert("exit", 3);
+    account.rules_changed = Some(TimeMs(1));
+    account.sinks.insert(
+        "stdout".to_owned(),
+        Sink {
+            last_success: Some(TimeMs(1_500)),
+            ..Sink::default()
+        },
+    );
+    account.merge_latency.observe(Duration::from_millis(2));
+    account.merge_latency.observe(Duration::from_secs(60));
+    account
+}
+
+fn text(account: &Account) -> String {
+    String::from_utf8(Metrics::new().render(account).unwrap()).unwrap()
+}
+
+fn families(text: &str) -> BTreeSet<&str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect()
+}
+
+/// What later work adds; everything else in the table must be served.
+fn is_of_later_work(name: &str) -> bool {
+    let name = name.strip_prefix(PREFIX).unwrap();
+    ["canary_", "config_", "rule_events_", "rules_in_sync"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+#[test]
+fn exactly_the_families_of_the_table_are_served() {
+    let text = text(&full());
+    let served: BTreeSet<&str> = families(&text)
+        .into_iter()
+        .filter(|name| !name.starts_with("process_"))
+        .collect();
+    let wanted: BTreeSet<&str> = ROWS
+        .keys()
+        .copied()
+        .filter(|name| !is_of_later_work(name))
+        .collect();
+    assert_eq!(served, wanted);
+}
+
+#[test]
+fn types_and_help_are_those_of_the_table() {
+    let text = text(&full());
+    for line in TABLE.lines().skip(1) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        assert_eq!(cells.len(), 4, "{line}");
+        if !is_of_later_work(cells[0]) {
+            let header = format!(
+                "# HELP {0} {2}\n# TYPE {0} {1}\n{0}",
+                cells[0],
+                cells[1],
+                cells[3].replace('\\', "\\\\"),
+            );
+            assert!(text.contains(&header), "{header}");
+        }
+    }
+}
+
+#[test]
+fn closed_sets_are_there_at_zero() {
+    let text = text(&Account {
+        sinks: [("file".to_owned(), Sink::default())].into(),
+        ebpf: Some(Ebpf::default()),
+        ..Account::default()
+    });
+    for sample in [
+        "lost_records_total{stage=\"kernel\",cause=\"backlog_limit\"} 0",
+        "lost_records_total{stage=\"sink\",cause=\"sink_error\"} 0",
+        "crosscheck_events_total{verdict=\"exact\",outcome=\"unrecovered\"} 0",
+        "crosscheck_pending_events{source=\"ebpf\"} 0",
+        "events_incomplete_total{reason=\"evicted\"} 0",
+        "netlink_overruns_total{socket=\"events\"} 0",
+        "ebpf_ringbuf_dropped_events_total{ringbuf=\"observations\",reason=\"ring_full\"} 0",
+        "sink_dropped_events_total{sink=\"file\",reason=\"queue_full\"} 0",
+        "kernel_status_errors_total{error=\"timeout\"} 0",
+        "merge_wait_seconds_bucket{le=\"+Inf\"} 0",
+    ] {
+        let line = format!("\n{PREFIX}{sample}\n");
+        assert!(text.contains(&line), "{sample} is not in\n{text}");
+    }
+    let causes = text
+        .lines()
+        .filter(|line| line.contains("lost_records_total{stage"))
+        .count();
+    assert_eq!(causes, Cause::ALL.len());
+}
+
+#[test]
+fn numbers_are_the_account_s() {
+    let text = text(&full());
+    for sample in [
+        "kernel_lost_records_total 4294967300",
+        "kernel_status_last_success_timestamp_seconds 1700000000.25",
+        "kernel_status_errors_total{error=\"timeout\"} 2",
+        "records_received_total{source=\"daemon\"} 12",
+        "lost_records_total{stage=\"kernel\",cause=\"rate_limit\"} 9",
+        "crosscheck_events_total{verdict=\"inferred\",outcome=\"backfilled\"} 5",
+        "rules_loaded{list=\"exit\"} 3",
+        "rules_loaded{list=\"user\"} 0",
+        "merge_latency_seconds_bucket{le=\"0.001\"} 0",
+        "merge_latency_seconds_bucket{le=\"0.0025\"} 1",
+        "merge_latency_seconds_bucket{le=\"30\"} 1",
+        "merge_latency_seconds_bucket{le=\"+Inf\"} 2",
+        "merge_latency_seconds_count 2",
+    ] {
+        let line = format!("\n{PREFIX}{sample}\n");
+        assert!(text.contains(&line), "{sample} is not in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let text = text(&Account::default());
+    for name in [
+        "kernel_enabled",
+        "ebpf_",
+        "rules_loaded",
+        "sink_up",
+        "netlink_receive_buffer",
+    ] {
+        assert!(!text.contains(&format!("{PREFIX}{name}")), "{name}");
+    }
+}
+
+#[test]
+fn promtool_finds_nothing_to_complain_about() {
+    let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
+    let spawned = Command::new(&promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            let needed = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            assert!(!needed, "cannot run {promtool}: {error}");
+            eprintln!("not run: {promtool}: {error}");
+            return;
+        }
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(text(&full()).as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+}
