@@ -58,6 +58,8 @@ fn build() -> anyhow::Result<()> {
     let mut flags = OsString::new();
     for flag in [
         format!("--cfg=bpf_target_arch=\"{arch}\"").as_str(),
+        // aya-ebpf's own cfg for the machine the programs will run on.
+        "--check-cfg=cfg(bpf_target_arch,values(any()))",
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
     ] {

@@ -1,2 +1,49 @@
-//! ABI.
-#![no_std]
+//! What the BPF programs and the collector share: the ABI of the ring and of the maps, and the one evaluator of
+//! compiled audit rules that both run.
+//!
+//! Owns layouts and pure code; must not know aya, the kernel's memory or any I/O. Every structure is `repr(C)` of
+//! fixed-width integers without implicit padding, and has its size asserted, so that both builds agree on it.
+
+#![cfg_attr(not(test), no_std)]
+
+mod counters;
+mod in_flight;
+mod layout;
+mod rules;
+mod sample;
+
+pub use counters::Counters;
+pub use in_flight::{InFlight, SLOT_BYTES, Slot};
+pub use layout::Layout;
+pub use rules::{
+    Action, Active, Comparison, Condition, Conditions, Fact, Facts, Judgement, MAX_CONDITIONS,
+    MAX_STEPS, NO_PROGRAM, NO_RULE, Plan, Plans, Ruling, SYSCALL_NUMBERS, Walk, audited_result,
+    judge,
+};
+pub use sample::{AREA_BYTES, Sample, StringHeader, StringKind, VERSION, flags, string_flags};
+
+/// How many processes can be exempt from observation beside our own.
+pub const EXEMPT_PROCESSES: usize = 4;
+
+/// What the programs look at first on every call; one element of the map `CONTROL`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+)]
+#[repr(C)]
+pub struct Control {
+    /// Which rules are in force. Eight bytes on an eight-byte boundary, so that a program never sees half of it.
+    pub active: Active,
+    /// Processes that are never audited (the registered audit daemon, kernel/audit.c `auditd_test_task`); 0 is none.
+    pub exempt: [u32; EXEMPT_PROCESSES],
+}
+
+const _: () = assert!(size_of::<Control>() == 24);

@@ -1,5 +1,6 @@
 //! The eBPF witness, user side: what the kernel allows, loading, the rule mirror, the ring, decoding.
 
+pub mod btf;
 pub mod decode;
 pub mod features;
 pub mod load;

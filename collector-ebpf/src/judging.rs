@@ -1,0 +1,70 @@
+//! Gathering the facts of a call and judging it by the rules in force.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use collector_ebpf::{Condition, Conditions, Fact, Facts, Judgement, MAX_CONDITIONS, Plan, judge};
+
+use crate::kernel::{pointer, read};
+use crate::maps::{CONDITIONS, offset};
+
+/// One buffer of [`CONDITIONS`].
+struct Buffer(u32);
+
+impl Conditions for Buffer {
+    #[inline(always)]
+    fn at(&self, index: u32) -> Option<&Condition> {
+        CONDITIONS.get(self.0 * MAX_CONDITIONS + index)
+    }
+
+    #[inline(always)]
+    fn opaque(value: u64) -> u64 {
+        let mut value = value;
+        // SAFETY: copies a register onto itself.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack)) };
+        value
+    }
+}
+
+/// Judges by the rules of `buffer` that begin at `start`.
+#[inline(always)]
+pub(crate) fn ruling(buffer: u32, start: u16, facts: &mut Facts) -> Judgement {
+    judge(&Buffer(buffer & 1), start, facts)
+}
+
+/// Fills in who makes the call and with what arguments; nothing about its result.
+#[inline(always)]
+pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8]) {
+    facts.known = 0;
+    facts.impossible = 0;
+    facts.set(Fact::One, 1);
+    facts.set(Fact::Pid, (bpf_get_current_pid_tgid() >> 32) as u32);
+    let parent = pointer(task, offset!(task_real_parent));
+    facts.set(Fact::Ppid, read::<u32>(parent, offset!(task_tgid)));
+    let ids: [u32; 8] = read(pointer(task, offset!(task_cred)), offset!(cred_uid));
+    facts.set(Fact::Uid, ids[0]);
+    facts.set(Fact::Gid, ids[1]);
+    facts.set(Fact::Suid, ids[2]);
+    facts.set(Fact::Sgid, ids[3]);
+    facts.set(Fact::Euid, ids[4]);
+    facts.set(Fact::Egid, ids[5]);
+    facts.set(Fact::Fsuid, ids[6]);
+    facts.set(Fact::Fsgid, ids[7]);
+    let auid: u32 = read(task, offset!(task_loginuid));
+    facts.set(Fact::Auid, auid);
+    facts.set(Fact::AuidSet, u32::from(auid != u32::MAX));
+    facts.set(Fact::Session, read(task, offset!(task_sessionid)));
+    facts.set(Fact::Personality, read(task, offset!(task_personality)));
+    facts.set_args(args);
+}
+
+/// At an entry: forgets what the call itself, or time while it lasts, may change before the kernel judges it.
+#[inline(always)]
+pub(crate) fn forget_what_may_change(facts: &mut Facts, plan: &Plan) {
+    let mut known = Fact::ALL & !Fact::RESULT & !Fact::Ppid.bit();
+    if plan.flags & Plan::CHANGES_IDS != 0 {
+        known &= !Fact::IDS;
+    }
+    if plan.flags & Plan::CHANGES_LOGIN != 0 {
+        known &= !Fact::LOGIN;
+    }
+    facts.known = known;
+}

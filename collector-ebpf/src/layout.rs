@@ -1,0 +1,72 @@
+//! Where the running kernel keeps what the programs read.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Offsets in bytes, read from the kernel's BTF at load time and given to the programs as a read-only global, so that
+/// the verifier sees constants. They differ by configuration within one kernel version.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Layout {
+    /// `task_struct.thread_info.status` on x86, `.flags` elsewhere: tells a 32-bit call.
+    pub task_compat: u32,
+    /// `task_struct.cred`
+    pub task_cred: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.loginuid`
+    pub task_loginuid: u32,
+    /// `task_struct.sessionid`
+    pub task_sessionid: u32,
+    /// `task_struct.personality`
+    pub task_personality: u32,
+    /// `task_struct.audit_context`
+    pub task_audit_context: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `task_struct.fs`
+    pub task_fs: u32,
+    /// `cred.uid`, followed by gid, suid, sgid, euid, egid, fsuid and fsgid
+    pub cred_uid: u32,
+    /// `signal_struct.tty`
+    pub signal_tty: u32,
+    /// `tty_struct.name`
+    pub tty_name: u32,
+    /// `mm_struct.exe_file`
+    pub mm_exe_file: u32,
+    /// `mm_struct.arg_start`
+    pub mm_arg_start: u32,
+    /// `mm_struct.arg_end`
+    pub mm_arg_end: u32,
+    /// `file.f_path`
+    pub file_path: u32,
+    /// `fs_struct.pwd`
+    pub fs_pwd: u32,
+    /// `fs_struct.root`
+    pub fs_root: u32,
+    /// `path.mnt`
+    pub path_mnt: u32,
+    /// `path.dentry`
+    pub path_dentry: u32,
+    /// `dentry.d_parent`
+    pub dentry_parent: u32,
+    /// `dentry.d_name.name`
+    pub dentry_name: u32,
+    /// `dentry.d_hash.pprev`: null once the name is gone from the directory
+    pub dentry_hash_pprev: u32,
+    /// `vfsmount.mnt_root`
+    pub vfsmount_root: u32,
+    /// `mount.mnt`
+    pub mount_mnt: u32,
+    /// `mount.mnt_parent`
+    pub mount_parent: u32,
+    /// `mount.mnt_mountpoint`
+    pub mount_mountpoint: u32,
+}
+
+const _: () = assert!(size_of::<Layout>() == 29 * 4);

@@ -1,0 +1,113 @@
+//! The maps and the read-only globals of the programs.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use collector_ebpf::{
+    AREA_BYTES, Condition, Control, Counters, Facts, InFlight, Layout, MAX_CONDITIONS, Plans,
+    SYSCALL_NUMBERS, Sample,
+};
+
+/// Samples on their way to the collector. Its size is set at load time.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Which rules are in force, and who is exempt.
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// By system call number.
+#[map]
+pub(crate) static PLANS: Array<Plans> = Array::with_max_entries(SYSCALL_NUMBERS, 0);
+
+/// Both buffers' conditions, one after the other.
+#[map]
+pub(crate) static CONDITIONS: Array<Condition> = Array::with_max_entries(2 * MAX_CONDITIONS, 0);
+
+/// Calls between entry and exit, by the address of the task: execve in a thread changes its tid, never its address.
+/// Its size is set at load time.
+#[map]
+pub(crate) static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(8192, 0);
+
+/// One element.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// One element per program, so that on kernels where these may be preempted an entry does not spoil an exit.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// What is too large for the stack of 512 bytes. A per-CPU element can have 32 KiB.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// Where the next string begins in `area`.
+    pub(crate) cursor: u64,
+    /// Where the next part of the string at hand goes.
+    pub(crate) end: u64,
+    pub(crate) facts: Facts,
+    pub(crate) in_flight: InFlight,
+    pub(crate) sample: Sample,
+    pub(crate) area: [u8; AREA_BYTES],
+}
+
+const _: () = assert!(size_of::<Scratch>() <= 32 * 1024);
+
+/// [`SCRATCH`] of sys_enter.
+pub(crate) const SCRATCH_ENTER: u32 = 0;
+/// [`SCRATCH`] of sys_exit.
+pub(crate) const SCRATCH_EXIT: u32 = 1;
+
+/// Offsets in this kernel's structures.
+#[unsafe(no_mangle)]
+pub(crate) static LAYOUT: Layout = Layout {
+    task_compat: 0,
+    task_cred: 0,
+    task_real_parent: 0,
+    task_tgid: 0,
+    task_loginuid: 0,
+    task_sessionid: 0,
+    task_personality: 0,
+    task_audit_context: 0,
+    task_signal: 0,
+    task_mm: 0,
+    task_fs: 0,
+    cred_uid: 0,
+    signal_tty: 0,
+    tty_name: 0,
+    mm_exe_file: 0,
+    mm_arg_start: 0,
+    mm_arg_end: 0,
+    file_path: 0,
+    fs_pwd: 0,
+    fs_root: 0,
+    path_mnt: 0,
+    path_dentry: 0,
+    dentry_parent: 0,
+    dentry_name: 0,
+    dentry_hash_pprev: 0,
+    vfsmount_root: 0,
+    mount_mnt: 0,
+    mount_parent: 0,
+    mount_mountpoint: 0,
+};
+
+/// Our own process, which would otherwise report on its own reporting.
+#[unsafe(no_mangle)]
+pub(crate) static OWN_TGID: u32 = 0;
+
+/// One offset of [`LAYOUT`]. Volatile, because the compiler sees zeros and the loader puts in the truth.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a field of a static; any bit pattern is a number.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::LAYOUT.$field) }
+    };
+}
+pub(crate) use offset;
+
+/// [`OWN_TGID`] as loaded.
+#[inline(always)]
+pub(crate) fn own_tgid() -> u32 {
+    // SAFETY: a static; volatile for the reason given at `offset`.
+    unsafe { core::ptr::read_volatile(&raw const OWN_TGID) }
+}

@@ -1,0 +1,129 @@
+//! One sample in the ring: a fixed part, then strings one after the other.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The version of [`Sample`] and what follows it.
+pub const VERSION: u8 = 1;
+
+/// Room for the strings of one sample, each with its [`StringHeader`].
+pub const AREA_BYTES: usize = 30 * 1024;
+
+/// The fixed part. The strings begin at `fixed` bytes from the start and end at `length`; each is a [`StringHeader`]
+/// and its bytes, padded to a multiple of eight.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Sample {
+    /// Bytes of the whole sample.
+    pub length: u32,
+    /// Bytes of the fixed part: a reader accepts more than it knows and refuses less.
+    pub fixed: u16,
+    /// [`VERSION`]
+    pub version: u8,
+    /// 1: a system call. Others are for hooks to come.
+    pub kind: u8,
+    /// This CPU's count of samples attempted, from 1; a hole is a sample the ring had no room for.
+    pub sequence: u64,
+    /// `CLOCK_MONOTONIC` at the entry.
+    pub entry_ns: u64,
+    /// `CLOCK_MONOTONIC` when the sample was taken.
+    pub taken_ns: u64,
+    /// All six arguments as the registers held them at the entry.
+    pub args: [u64; 6],
+    /// The result as the tracepoint gives it; meaningless without [`flags::RESULT`].
+    pub result: i64,
+    /// Where the sample was taken.
+    pub cpu: u32,
+    /// See [`flags`].
+    pub flags: u32,
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Parent process.
+    pub ppid: u32,
+    /// `AUDIT_ARCH_*`
+    pub arch: u32,
+    /// System call number.
+    pub syscall: u32,
+    /// Which set of rules was judged against.
+    pub generation: u32,
+    /// The rule's place in the exit list, or [`crate::NO_RULE`].
+    pub rule: u16,
+    /// [`crate::Ruling`] as a number.
+    pub ruling: u8,
+    /// Zero.
+    pub padding: u8,
+    /// Login session.
+    pub session: u32,
+    /// Login uid.
+    pub auid: u32,
+    /// uid, gid, suid, sgid, euid, egid, fsuid, fsgid: the order of the kernel's `struct cred`.
+    pub ids: [u32; 8],
+    /// Zero.
+    pub padding2: u32,
+    /// Task name with its NUL.
+    pub comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Sample>() == 184);
+const _: () = assert!(core::mem::offset_of!(Sample, result) == 80);
+const _: () = assert!(core::mem::offset_of!(Sample, rule) == 120);
+const _: () = assert!(core::mem::offset_of!(Sample, comm) == 168);
+
+/// Bits of [`Sample::flags`].
+pub mod flags {
+    /// The call returned, and `result` is what.
+    pub const RESULT: u32 = 1;
+    /// The task had an audit context when the sample was taken.
+    pub const AUDIT_CONTEXT: u32 = 2;
+}
+
+/// What stands before each string.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StringHeader {
+    /// Bytes that follow, without padding.
+    pub length: u16,
+    /// [`StringKind`] as a number; a reader skips those it does not know.
+    pub kind: u8,
+    /// The argument the string belongs to, where it belongs to one.
+    pub argument: u8,
+    /// See [`string_flags`].
+    pub flags: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+}
+
+const _: () = assert!(size_of::<StringHeader>() == 8);
+
+/// Bits of [`StringHeader::flags`].
+pub mod string_flags {
+    /// The value was longer than what is here.
+    pub const TRUNCATED: u8 = 1;
+    /// The value could not be read; nothing is here.
+    pub const UNREADABLE: u8 = 2;
+    /// A path as names from the last to the first, each with its NUL, without the root.
+    pub const COMPONENTS: u8 = 4;
+    /// The file has been removed from its directory; the kernel appends ` (deleted)`.
+    pub const DELETED: u8 = 8;
+    /// The file has no place in any directory (a memfd); the kernel prints `/name (deleted)`.
+    pub const DETACHED: u8 = 16;
+}
+
+/// What a string is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StringKind {
+    /// A path argument, without the NUL.
+    Path = 1,
+    /// The bytes of a `struct sockaddr` argument.
+    Sockaddr = 2,
+    /// The argument vector, each string with its NUL.
+    Argv = 3,
+    /// The executable.
+    Exe = 4,
+    /// The working directory.
+    Cwd = 5,
+    /// The controlling terminal.
+    Tty = 6,
+}

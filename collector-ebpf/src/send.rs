@@ -1,0 +1,149 @@
+//! Putting a sample together and sending it.
+
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use collector_ebpf::{
+    Counters, Fact, InFlight, Judgement, Plan, Sample, StringKind, VERSION, flags,
+};
+
+use crate::kernel::pointer;
+use crate::maps::{COUNTERS, RING, Scratch, offset};
+use crate::walk;
+use crate::{arguments, draft};
+
+/// The reader is woken once per so many bytes and CPU; below that it finds samples by its own short poll.
+const WAKEUP_BYTES: u64 = 64 * 1024;
+/// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` of include/uapi/linux/bpf.h.
+const NO_WAKEUP: u64 = 1;
+const FORCE_WAKEUP: u64 = 2;
+/// A sample of a system call, in `Sample::kind`.
+const KIND_SYSCALL: u8 = 1;
+
+/// Changes this CPU's counters.
+#[inline(always)]
+pub(crate) fn count(change: impl FnOnce(&mut Counters)) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: this CPU's own element.
+        change(unsafe { &mut *counters });
+    }
+}
+
+/// What is known when the sample is taken, beside the call itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    pub(crate) judgement: Judgement,
+    pub(crate) generation: u32,
+    /// None for a call that does not return.
+    pub(crate) result: Option<i64>,
+}
+
+/// Sends a sample of the call `in_flight`, whose facts are in `scratch`.
+#[inline(always)]
+pub(crate) fn send(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome: Outcome) {
+    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own elements, and a valid element of the map of calls in flight.
+    let (counters, facts, call) = unsafe { (&mut *counters, &(*scratch).facts, &*in_flight) };
+    counters.attempted += 1;
+    let who = bpf_get_current_pid_tgid();
+    let value = |fact: Fact| facts.values[fact as usize];
+    let mut bits = 0;
+    if outcome.result.is_some() {
+        bits |= flags::RESULT;
+    }
+    if pointer(task, offset!(task_audit_context)) != 0 {
+        bits |= flags::AUDIT_CONTEXT;
+    }
+    // SAFETY: this CPU's own element.
+    let sample = unsafe { &mut (*scratch).sample };
+    sample.fixed = size_of::<Sample>() as u16;
+    sample.version = VERSION;
+    sample.kind = KIND_SYSCALL;
+    sample.sequence = counters.attempted;
+    sample.entry_ns = call.entry_ns;
+    // SAFETY: helpers without arguments.
+    sample.taken_ns = unsafe { bpf_ktime_get_ns() };
+    for index in 0..6 {
+        sample.args[index] = call.args[index];
+    }
+    sample.result = outcome.result.unwrap_or_default();
+    // SAFETY: a helper without arguments.
+    sample.cpu = unsafe { bpf_get_smp_processor_id() };
+    sample.flags = bits;
+    sample.tgid = (who >> 32) as u32;
+    sample.tid = who as u32;
+    sample.ppid = value(Fact::Ppid);
+    sample.arch = call.arch;
+    sample.syscall = call.syscall;
+    sample.generation = outcome.generation;
+    sample.rule = outcome.judgement.rule;
+    sample.ruling = outcome.judgement.ruling.0 as u8;
+    sample.padding = 0;
+    sample.session = value(Fact::Session);
+    sample.auid = value(Fact::Auid);
+    for index in 0..8 {
+        sample.ids[index] = facts.values[Fact::Uid as usize + index];
+    }
+    sample.padding2 = 0;
+    sample.comm = bpf_get_current_comm().unwrap_or_default();
+
+    strings(scratch, in_flight, task, outcome.result);
+    let Some(end) = draft::within(draft::cursor(scratch), 0) else {
+        counters.ring_full += 1;
+        return;
+    };
+    let length = size_of::<Sample>() as u64 + end;
+    // SAFETY: this CPU's own element; the strings follow the fixed part without a gap, `length` bytes in all.
+    let (sent, bytes) = unsafe {
+        (*scratch).sample.length = length as u32;
+        let start = (&raw const (*scratch).sample).cast::<u8>();
+        let bytes = (length + 8 + 7) & !7;
+        let flags = if counters.since_wakeup + bytes >= WAKEUP_BYTES {
+            FORCE_WAKEUP
+        } else {
+            NO_WAKEUP
+        };
+        let sample = core::slice::from_raw_parts(start, length as usize);
+        (RING.output::<[u8]>(sample, flags).is_ok(), bytes)
+    };
+    if sent {
+        counters.submitted += 1;
+        counters.submitted_bytes += bytes;
+        counters.since_wakeup = if counters.since_wakeup + bytes >= WAKEUP_BYTES {
+            0
+        } else {
+            counters.since_wakeup + bytes
+        };
+    } else {
+        counters.ring_full += 1;
+    }
+}
+
+/// Puts the strings into the area.
+#[inline(always)]
+fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, result: Option<i64>) {
+    // SAFETY: a valid map element.
+    let plan = unsafe { (*in_flight).plan };
+    let mm = pointer(task, offset!(task_mm));
+    let fs = pointer(task, offset!(task_fs));
+    draft::begin(scratch);
+    arguments::push_paths(scratch, in_flight);
+    arguments::push_sockaddr(scratch, in_flight);
+    if plan.flags & Plan::EXEC != 0 && result == Some(0) {
+        arguments::push_argv(scratch, mm);
+    }
+    let file = pointer(mm, offset!(mm_exe_file));
+    // Without memory or a program the kernel prints exe=(null).
+    if mm != 0 && file != 0 {
+        let path = file + u64::from(offset!(file_path));
+        walk::push(scratch, StringKind::Exe as u64, path, fs);
+    }
+    if plan.flags & Plan::CHANGES_CWD != 0 {
+        arguments::push_old_cwd(scratch, in_flight);
+    } else {
+        let path = fs + u64::from(offset!(fs_pwd));
+        walk::push(scratch, StringKind::Cwd as u64, path, fs);
+    }
+    arguments::push_tty(scratch, task);
+}

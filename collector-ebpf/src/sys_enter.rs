@@ -1,0 +1,87 @@
+//! `tp_btf/sys_enter`: remembers the calls that the rules may report.
+//!
+//! Minimum kernel: 5.8 (BPF_MAP_TYPE_RINGBUF; tp_btf is 5.5, bpf_probe_read_user 5.5, bounded loops 5.3).
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use collector_ebpf::{Control, Fact, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
+
+use crate::maps::{CONTROL, IN_FLIGHT, PLANS, SCRATCH, SCRATCH_ENTER, own_tgid};
+use crate::send::{Outcome, count, send};
+use crate::{arguments, judging, registers};
+
+#[btf_tracepoint(function = "sys_enter")]
+fn sys_enter(context: BtfTracePointContext) -> i32 {
+    try_sys_enter(&context);
+    0
+}
+
+#[inline(always)]
+fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
+    let number: u64 = context.arg(1);
+    // Rules cannot name higher numbers, which takes x32 calls (bit 30) out too; a skipped call has number -1.
+    if number >= u64::from(SYSCALL_NUMBERS) {
+        return None;
+    }
+    let control = CONTROL.get(0)?;
+    let active = control.active;
+    let buffer = active.buffer & 1;
+    let plans = PLANS.get(number as u32)?.plans[buffer as usize];
+    if plans[0].start == NO_PROGRAM && plans[1].start == NO_PROGRAM {
+        return None;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let arch = registers::arch_index(task);
+    let plan = if arch == 0 { plans[0] } else { plans[1] };
+    if plan.start == NO_PROGRAM || exempt(control) {
+        return None;
+    }
+    let scratch = SCRATCH.get_ptr_mut(SCRATCH_ENTER)?;
+    // SAFETY: this program's own element on this CPU.
+    let (facts, call) = unsafe { (&mut (*scratch).facts, &mut (*scratch).in_flight) };
+    let regs: *const u64 = context.arg(0);
+    call.args = registers::arguments(regs as u64, arch);
+    judging::gather(facts, task, &call.args);
+    let returns = plan.flags & Plan::NO_RETURN == 0;
+    if returns {
+        judging::forget_what_may_change(facts, &plan);
+    } else {
+        facts.impossible = Fact::RESULT;
+    }
+    let judgement = judging::ruling(buffer, plan.start, facts);
+    if judgement.ruling == Ruling::NO {
+        return None;
+    }
+    // SAFETY: a helper without arguments.
+    call.entry_ns = unsafe { bpf_ktime_get_ns() };
+    call.arch = registers::ARCHES[arch & 1];
+    call.syscall = number as u32;
+    call.plan = plan;
+    arguments::capture(scratch, task);
+    if returns {
+        if IN_FLIGHT.insert(&task, &*call, 0).is_err() {
+            count(|counters| {
+                counters.attempted += 1;
+                counters.in_flight_full += 1;
+            });
+        }
+        return None;
+    }
+    let outcome = Outcome {
+        judgement,
+        generation: active.generation,
+        result: None,
+    };
+    send(scratch, call, task, outcome);
+    None
+}
+
+/// Whether the process is our own or one the kernel never audits.
+#[inline(always)]
+fn exempt(control: &Control) -> bool {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    tgid == own_tgid() || control.exempt.contains(&tgid)
+}

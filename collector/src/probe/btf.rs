@@ -1,0 +1,264 @@
+//! Offsets of the running kernel's structures, from its BTF.
+//!
+//! Owns the list of members the programs read; must not know the programs or maps. Offsets differ by configuration
+//! within one kernel version, so nothing here is a constant.
+
+use std::path::Path;
+
+use btf_rs::{Btf, BtfType as _, Struct, Type};
+use collector_ebpf::Layout;
+
+/// Where the kernel shows its types (kernel/bpf/sysfs_btf.c, since 5.4).
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// How deep anonymous structures and unions are searched.
+const MAX_NESTING: u32 = 8;
+
+/// Why the offsets could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// The kernel shows no types.
+    #[error("cannot read the kernel's types from {path}; it needs CONFIG_DEBUG_INFO_BTF=y")]
+    Unreadable {
+        /// The file tried.
+        path: String,
+        /// What went wrong.
+        #[source]
+        source: btf_rs::Error,
+    },
+    /// A structure is not there.
+    #[error("kernel {release} has no struct {structure} in its BTF")]
+    NoStructure {
+        /// The kernel's release.
+        release: String,
+        /// The structure's name.
+        structure: &'static str,
+    },
+    /// A member is not there.
+    #[error("struct {structure} of kernel {release} has no member {member}")]
+    NoMember {
+        /// The kernel's release.
+        release: String,
+        /// The structure's name.
+        structure: &'static str,
+        /// The member, with dots between the names.
+        member: &'static str,
+    },
+    /// The identities in `struct cred` do not stand in the usual order, one after the other.
+    #[error(
+        "struct cred of kernel {release} is laid out at random (CONFIG_RANDSTRUCT); {member} is not where expected"
+    )]
+    RandomLayout {
+        /// The kernel's release.
+        release: String,
+        /// The first member out of order.
+        member: &'static str,
+    },
+}
+
+/// The types of one kernel.
+pub struct KernelTypes {
+    btf: Btf,
+    release: String,
+}
+
+impl KernelTypes {
+    /// Reads the running kernel's types.
+    ///
+    /// # Errors
+    /// [`BtfError::Unreadable`].
+    pub fn running() -> Result<Self, BtfError> {
+        let release = nix::sys::utsname::uname()
+            .map(|names| names.release().to_string_lossy().into_owned())
+            .unwrap_or_else(|_| "?".to_owned());
+        Self::from_file(Path::new(KERNEL_BTF), release)
+    }
+
+    /// Reads types from a file, as of the kernel `release`.
+    ///
+    /// # Errors
+    /// [`BtfError::Unreadable`].
+    pub fn from_file(path: &Path, release: String) -> Result<Self, BtfError> {
+        let btf = Btf::from_file(path).map_err(|source| BtfError::Unreadable {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Ok(Self { btf, release })
+    }
+
+    /// Every offset the programs need.
+    ///
+    /// # Errors
+    /// Names the first structure or member that is missing or out of place.
+    pub fn layout(&self) -> Result<Layout, BtfError> {
+        let compat = if cfg!(target_arch = "x86_64") {
+            "thread_info.status"
+        } else {
+            "thread_info.flags"
+        };
+        let layout = Layout {
+            task_compat: self.offset("task_struct", compat)?,
+            task_cred: self.offset("task_struct", "cred")?,
+            task_real_parent: self.offset("task_struct", "real_parent")?,
+            task_tgid: self.offset("task_struct", "tgid")?,
+            task_loginuid: self.offset("task_struct", "loginuid")?,
+            task_sessionid: self.offset("task_struct", "sessionid")?,
+            task_personality: self.offset("task_struct", "personality")?,
+            task_audit_context: self.offset("task_struct", "audit_context")?,
+            task_signal: self.offset("task_struct", "signal")?,
+            task_mm: self.offset("task_struct", "mm")?,
+            task_fs: self.offset("task_struct", "fs")?,
+            cred_uid: self.offset("cred", "uid")?,
+            signal_tty: self.offset("signal_struct", "tty")?,
+            tty_name: self.offset("tty_struct", "name")?,
+            mm_exe_file: self.offset("mm_struct", "exe_file")?,
+            mm_arg_start: self.offset("mm_struct", "arg_start")?,
+            mm_arg_end: self.offset("mm_struct", "arg_end")?,
+            file_path: self.offset("file", "f_path")?,
+            fs_pwd: self.offset("fs_struct", "pwd")?,
+            fs_root: self.offset("fs_struct", "root")?,
+            path_mnt: self.offset("path", "mnt")?,
+            path_dentry: self.offset("path", "dentry")?,
+            dentry_parent: self.offset("dentry", "d_parent")?,
+            dentry_name: self.offset("dentry", "d_name.name")?,
+            dentry_hash_pprev: self.offset("dentry", "d_hash.pprev")?,
+            vfsmount_root: self.offset("vfsmount", "mnt_root")?,
+            mount_mnt: self.offset("mount", "mnt")?,
+            mount_parent: self.offset("mount", "mnt_parent")?,
+            mount_mountpoint: self.offset("mount", "mnt_mountpoint")?,
+        };
+        // The programs read the eight identities at once.
+        for (place, member) in [
+            "uid", "gid", "suid", "sgid", "euid", "egid", "fsuid", "fsgid",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if self.offset("cred", member)? != layout.cred_uid + 4 * place as u32 {
+                return Err(BtfError::RandomLayout {
+                    release: self.release.clone(),
+                    member,
+                });
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Bytes from the start of `structure` to `member`, whose names are separated by dots.
+    fn offset(&self, structure: &'static str, member: &'static str) -> Result<u32, BtfError> {
+        let no_member = || BtfError::NoMember {
+            release: self.release.clone(),
+            structure,
+            member,
+        };
+        let found = self
+            .btf
+            .resolve_types_by_name(structure)
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|found| match found {
+                Type::Struct(found) => Some(found),
+                _ => None,
+            });
+        let mut within = found.ok_or_else(|| BtfError::NoStructure {
+            release: self.release.clone(),
+            structure,
+        })?;
+        let mut bits = 0;
+        let mut names = member.split('.').peekable();
+        while let Some(name) = names.next() {
+            let (at, of) = self
+                .member(&within, name, MAX_NESTING)
+                .ok_or_else(no_member)?;
+            bits += at;
+            if names.peek().is_some() {
+                within = self.structure_behind(of).ok_or_else(no_member)?;
+            }
+        }
+        Ok(bits / 8)
+    }
+
+    /// Offset in bits and type of the member `name`, also within members that have no name.
+    fn member(&self, within: &Struct, name: &str, nesting: u32) -> Option<(u32, Type)> {
+        for member in &within.members {
+            let of = || self.btf.resolve_chained_type(member).ok();
+            let member_name = self.btf.resolve_name(member).unwrap_or_default();
+            if member_name == name {
+                return Some((member.bit_offset(), of()?));
+            }
+            if member_name.is_empty()
+                && nesting > 0
+                && let Some(inner) = of().and_then(|of| self.structure_behind(of))
+                && let Some((bits, of)) = self.member(&inner, name, nesting - 1)
+            {
+                return Some((member.bit_offset() + bits, of));
+            }
+        }
+        None
+    }
+
+    /// The structure that `of` is by whatever names and qualifiers.
+    fn structure_behind(&self, of: Type) -> Option<Struct> {
+        let mut of = of;
+        for _ in 0..MAX_NESTING {
+            of = match of {
+                Type::Struct(found) | Type::Union(found) => return Some(found),
+                Type::Typedef(typedef) => self.btf.resolve_chained_type(&typedef).ok()?,
+                Type::Const(qualified) | Type::Volatile(qualified) => {
+                    self.btf.resolve_chained_type(&qualified).ok()?
+                }
+                _ => return None,
+            };
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// None where this machine's kernel shows no types, which is an error only where CI promises a kernel.
+    fn running() -> Option<KernelTypes> {
+        match KernelTypes::running() {
+            Ok(types) => Some(types),
+            Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("{error}"),
+            Err(error) => {
+                eprintln!("not run: {error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn the_running_kernel_has_every_member() {
+        let Some(types) = running() else { return };
+        let layout = types.layout().unwrap();
+        assert_ne!(layout.task_cred, layout.task_real_parent);
+        assert_eq!(layout.path_dentry, layout.path_mnt + 8);
+    }
+
+    #[test]
+    fn a_missing_member_is_named_with_its_structure() {
+        let Some(types) = running() else { return };
+        let error = types
+            .offset("task_struct", "cred_of_the_future")
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("struct task_struct of kernel "),
+            "{error}"
+        );
+        assert!(
+            error
+                .to_string()
+                .ends_with("has no member cred_of_the_future"),
+            "{error}"
+        );
+        let error = types.offset("no_such_struct", "x").unwrap_err();
+        assert!(
+            error.to_string().contains("no struct no_such_struct"),
+            "{error}"
+        );
+    }
+}
