@@ -125,7 +125,7 @@ impl Condition {
 }
 
 /// A comparison as the set of outcomes that satisfy it, so that evaluating needs no branches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Comparison(pub u8);
 
 impl Comparison {
@@ -148,7 +148,7 @@ impl Comparison {
 }
 
 /// What a condition looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Fact {
     /// Always 1.
@@ -475,8 +475,8 @@ fn test<C: Conditions>(condition: &Condition, facts: &Facts) -> (u32, u32) {
     let impossible = u64::from(facts.impossible >> fact & 1);
     // With supplementary groups in play only an equal primary group decides: `=` then holds, `!=` fails.
     let groups = u64::from(condition.flags) >> GROUPS_BIT & 1;
-    let unsure = (1 - known | groups & different) & (1 - impossible);
-    let no = impossible | (1 - holds) & (1 - unsure);
+    let unsure = ((1 - known) | (groups & different)) & (1 - impossible);
+    let no = impossible | ((1 - holds) & (1 - unsure));
     (no as u32, unsure as u32)
 }
 
@@ -495,8 +495,11 @@ mod tests {
         }
     }
 
-    /// Rules of (action, conditions) in order.
-    fn list(rules: &[(Action, &[(Fact, Comparison, u32)])]) -> List {
+    /// A rule: what it does, and its comparisons.
+    type Written<'a> = (Action, &'a [(Fact, Comparison, u32)]);
+
+    /// Rules in order.
+    fn list(rules: &[Written<'_>]) -> List {
         let mut conditions = Vec::new();
         for (place, (action, tests)) in rules.iter().enumerate() {
             let next = conditions.len() + tests.len();
@@ -535,7 +538,7 @@ mod tests {
     const MATCH: (Fact, Comparison, u32) = (Fact::One, Comparison::EQUAL, 1);
     const MAYBE: (Fact, Comparison, u32) = (Fact::Unjudged, Comparison::EQUAL, 1);
 
-    fn ruling(rules: &[(Action, &[(Fact, Comparison, u32)])], of: &[(Fact, u32)]) -> (Ruling, u16) {
+    fn ruling(rules: &[Written<'_>], of: &[(Fact, u32)]) -> (Ruling, u16) {
         let judgement = judge(&list(rules), 0, &mut facts(of));
         (judgement.ruling, judgement.rule)
     }

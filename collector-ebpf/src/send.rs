@@ -128,10 +128,13 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, result:
     let mm = pointer(task, offset!(task_mm));
     let fs = pointer(task, offset!(task_fs));
     draft::begin(scratch);
-    arguments::push_paths(scratch, in_flight);
-    arguments::push_sockaddr(scratch, in_flight);
-    if plan.flags & Plan::EXEC != 0 && result == Some(0) {
-        arguments::push_argv(scratch, mm);
+    // The calls that do not return have no arguments of that kind.
+    if result.is_some() {
+        arguments::push_paths(scratch, in_flight);
+        arguments::push_sockaddr(scratch, in_flight);
+        if plan.flags & Plan::EXEC != 0 && result == Some(0) {
+            arguments::push_argv(scratch, mm);
+        }
     }
     let file = pointer(mm, offset!(mm_exe_file));
     // Without memory or a program the kernel prints exe=(null).
@@ -139,7 +142,7 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, result:
         let path = file + u64::from(offset!(file_path));
         walk::push(scratch, StringKind::Exe as u64, path, fs);
     }
-    if plan.flags & Plan::CHANGES_CWD != 0 {
+    if result.is_some() && plan.flags & Plan::CHANGES_CWD != 0 {
         arguments::push_old_cwd(scratch, in_flight);
     } else {
         let path = fs + u64::from(offset!(fs_pwd));

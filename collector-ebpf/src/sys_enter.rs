@@ -60,8 +60,8 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     call.arch = registers::ARCHES[arch & 1];
     call.syscall = number as u32;
     call.plan = plan;
-    arguments::capture(scratch, task);
     if returns {
+        arguments::capture(scratch, task);
         if IN_FLIGHT.insert(&task, &*call, 0).is_err() {
             count(|counters| {
                 counters.attempted += 1;

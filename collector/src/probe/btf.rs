@@ -5,8 +5,10 @@
 
 use std::path::Path;
 
-use btf_rs::{Btf, BtfType as _, Struct, Type};
+use btf_rs::{Btf, Struct, Type};
 use collector_ebpf::Layout;
+
+use crate::probe::features::release;
 
 /// Where the kernel shows its types (kernel/bpf/sysfs_btf.c, since 5.4).
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -67,10 +69,7 @@ impl KernelTypes {
     /// # Errors
     /// [`BtfError::Unreadable`].
     pub fn running() -> Result<Self, BtfError> {
-        let release = nix::sys::utsname::uname()
-            .map(|names| names.release().to_string_lossy().into_owned())
-            .unwrap_or_else(|_| "?".to_owned());
-        Self::from_file(Path::new(KERNEL_BTF), release)
+        Self::from_file(Path::new(KERNEL_BTF), release())
     }
 
     /// Reads types from a file, as of the kernel `release`.

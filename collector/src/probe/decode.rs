@@ -1,1 +1,355 @@
 //! Bytes of a ring sample into an observation.
+//!
+//! Owns the way from the ABI of [`collector_ebpf`] to [`Observation`]. The bytes come from our own programs, but a
+//! wrong length or a version of another build must not do harm: every length is checked, unknown strings are passed
+//! over, and no input panics.
+
+use collector_ebpf::{Sample, StringHeader, StringKind, VERSION, flags, string_flags};
+use zerocopy::FromBytes as _;
+
+use crate::clock::KtimeNs;
+use crate::probe::mirror::{rule_number, verdict};
+use crate::probe::observation::{Captured, Credentials, Observation, PathArgument};
+
+/// What the kernel appends to the path of a file that has been removed.
+const DELETED: &[u8] = b" (deleted)";
+
+/// What is wrong with a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter than the fixed part.
+    #[error("sample of {length} bytes is shorter than its fixed part of {least}")]
+    Short {
+        /// Bytes there are.
+        length: usize,
+        /// Bytes there should be at least.
+        least: usize,
+    },
+    /// Made by programs of another build.
+    #[error("sample of version {version}, kind {kind} is not one of ours")]
+    Unknown {
+        /// Its version.
+        version: u8,
+        /// Its kind.
+        kind: u8,
+    },
+    /// Lengths within the sample contradict each other.
+    #[error(
+        "sample says it is {says} bytes long with a fixed part of {fixed}, but {length} bytes came"
+    )]
+    Length {
+        /// What it says.
+        says: u32,
+        /// Its fixed part.
+        fixed: u16,
+        /// What came.
+        length: usize,
+    },
+    /// A string goes beyond the end.
+    #[error("string at byte {at} of the sample goes beyond its end")]
+    String {
+        /// Where.
+        at: usize,
+    },
+    /// The programs' ruling is none we know.
+    #[error("sample with ruling {ruling}, which no program sends")]
+    Ruling {
+        /// The number.
+        ruling: u8,
+    },
+}
+
+/// Reads one sample.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
+    let short = || DecodeError::Short {
+        length: bytes.len(),
+        least: size_of::<Sample>(),
+    };
+    let (sample, _) = Sample::read_from_prefix(bytes).map_err(|_| short())?;
+    if sample.version != VERSION || sample.kind != 1 {
+        return Err(DecodeError::Unknown {
+            version: sample.version,
+            kind: sample.kind,
+        });
+    }
+    let fixed = usize::from(sample.fixed);
+    if sample.length as usize != bytes.len()
+        || fixed < size_of::<Sample>()
+        || fixed > bytes.len()
+        || fixed % 8 != 0
+    {
+        return Err(DecodeError::Length {
+            says: sample.length,
+            fixed: sample.fixed,
+            length: bytes.len(),
+        });
+    }
+    let ruling = collector_ebpf::Ruling(u32::from(sample.ruling));
+    let verdict = verdict(ruling)
+        .filter(|_| ruling <= collector_ebpf::Ruling::YES)
+        .ok_or(DecodeError::Ruling {
+            ruling: sample.ruling,
+        })?;
+    let [uid, gid, suid, sgid, euid, egid, fsuid, fsgid] = sample.ids;
+    let mut observation = Observation {
+        cpu: sample.cpu as u16,
+        sequence: sample.sequence,
+        entry: KtimeNs(sample.entry_ns),
+        taken: KtimeNs(sample.taken_ns),
+        tgid: sample.tgid,
+        tid: sample.tid,
+        ppid: sample.ppid,
+        arch: sample.arch,
+        syscall: sample.syscall,
+        args: sample.args,
+        result: (sample.flags & flags::RESULT != 0)
+            .then(|| collector_ebpf::audited_result(sample.result)),
+        credentials: Credentials {
+            auid: sample.auid,
+            uid,
+            gid,
+            euid,
+            suid,
+            fsuid,
+            egid,
+            sgid,
+            fsgid,
+            session: sample.session,
+        },
+        audit_context: sample.flags & flags::AUDIT_CONTEXT != 0,
+        tty: Captured::Absent,
+        comm: until_nul(&sample.comm).into(),
+        exe: Captured::Absent,
+        cwd: Captured::Absent,
+        paths: Vec::new(),
+        argv: Captured::Absent,
+        sockaddr: Captured::Absent,
+        verdict,
+        rule: rule_number(sample.rule),
+        rules_generation: sample.generation,
+    };
+    let mut at = fixed;
+    while at < bytes.len() {
+        let beyond = DecodeError::String { at };
+        let rest = bytes.get(at..).ok_or(beyond)?;
+        let (header, rest) = StringHeader::read_from_prefix(rest).map_err(|_| beyond)?;
+        let string = rest.get(..usize::from(header.length)).ok_or(beyond)?;
+        place(&mut observation, &header, string);
+        at += (size_of::<StringHeader>() + string.len()).next_multiple_of(8);
+    }
+    Ok(observation)
+}
+
+/// Puts a string where it belongs.
+fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
+    let kind = header.kind;
+    let whole = |string: Box<[u8]>| {
+        if header.flags & string_flags::UNREADABLE != 0 {
+            Captured::Unreadable
+        } else if header.flags & string_flags::TRUNCATED != 0 {
+            Captured::Truncated(string)
+        } else {
+            Captured::Whole(string)
+        }
+    };
+    if kind == StringKind::Path as u8 {
+        observation.paths.push(PathArgument {
+            argument: header.argument,
+            path: whole(string.into()),
+        });
+    } else if kind == StringKind::Sockaddr as u8 {
+        observation.sockaddr = whole(string.into());
+    } else if kind == StringKind::Argv as u8 {
+        observation.argv = whole(arguments(string));
+    } else if kind == StringKind::Exe as u8 {
+        observation.exe = whole(path(string, header.flags));
+    } else if kind == StringKind::Cwd as u8 {
+        observation.cwd = whole(path(string, header.flags));
+    } else if kind == StringKind::Tty as u8 {
+        observation.tty = whole(string.into());
+    }
+}
+
+/// The memory of an argument vector, where each string ends with a NUL, as strings joined by NUL.
+fn arguments(memory: &[u8]) -> Box<[u8]> {
+    memory.strip_suffix(b"\0").unwrap_or(memory).into()
+}
+
+/// A path from its names, the last one first.
+fn path(names: &[u8], flags: u8) -> Box<[u8]> {
+    if flags & string_flags::COMPONENTS == 0 {
+        return names.into();
+    }
+    let mut path = Vec::with_capacity(names.len() + 1 + DELETED.len());
+    // A name without its NUL was cut off, and says nothing.
+    let whole = names
+        .iter()
+        .rposition(|byte| *byte == 0)
+        .unwrap_or_default();
+    let names = &names[..whole];
+    for name in names.split(|byte| *byte == 0).rev() {
+        // Each NUL ends a name, so there is no empty one except where there is none at all.
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    if flags & (string_flags::DELETED | string_flags::DETACHED) != 0 {
+        path.extend_from_slice(DELETED);
+    }
+    path.into()
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    &bytes[..end.unwrap_or(bytes.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes as _;
+
+    use super::*;
+    use crate::probe::observation::Verdict;
+
+    fn sample() -> Sample {
+        let mut sample = Sample::read_from_bytes(&[0; size_of::<Sample>()]).unwrap();
+        sample.fixed = size_of::<Sample>() as u16;
+        sample.version = VERSION;
+        sample.kind = 1;
+        sample.ruling = 2;
+        sample.rule = 3;
+        sample.comm = *b"comm\0garbage\0\0\0\0";
+        sample
+    }
+
+    fn bytes(strings: &[(StringKind, u8, &[u8])]) -> Vec<u8> {
+        let mut area = Vec::new();
+        for (kind, flags, string) in strings {
+            let header = StringHeader {
+                length: string.len() as u16,
+                kind: *kind as u8,
+                argument: 1,
+                flags: *flags,
+                padding: [0; 3],
+            };
+            area.extend_from_slice(header.as_bytes());
+            area.extend_from_slice(string);
+            area.resize(area.len().next_multiple_of(8), 0);
+        }
+        let mut sample = sample();
+        sample.length = (size_of::<Sample>() + area.len()) as u32;
+        [sample.as_bytes(), &area].concat()
+    }
+
+    #[test]
+    fn strings_find_their_places() {
+        let observation = decode(&bytes(&[
+            (StringKind::Path, 0, b"a/b"),
+            (StringKind::Argv, 0, b"ls\0-l\0\0"),
+            (StringKind::Exe, string_flags::COMPONENTS, b"ls\0bin\0usr\0"),
+            (StringKind::Cwd, string_flags::COMPONENTS, b""),
+            (StringKind::Tty, 0, b"pts1"),
+        ]))
+        .unwrap();
+        assert_eq!(observation.verdict, Verdict::Inferred);
+        assert_eq!(observation.rule, Some(3));
+        assert_eq!(&*observation.comm, b"comm");
+        assert_eq!(observation.paths[0].argument, 1);
+        assert_eq!(
+            observation.paths[0].path,
+            Captured::Whole(b"a/b".as_slice().into())
+        );
+        // The last of three arguments is empty.
+        assert_eq!(
+            observation.argv,
+            Captured::Whole(b"ls\0-l\0".as_slice().into())
+        );
+        assert_eq!(
+            observation.exe,
+            Captured::Whole(b"/usr/bin/ls".as_slice().into())
+        );
+        assert_eq!(observation.cwd, Captured::Whole(b"/".as_slice().into()));
+        assert_eq!(observation.tty, Captured::Whole(b"pts1".as_slice().into()));
+        assert_eq!(observation.sockaddr, Captured::Absent);
+        assert_eq!(observation.result, None);
+    }
+
+    #[test]
+    fn removed_files_read_as_the_kernel_prints_them() {
+        let components = string_flags::COMPONENTS;
+        assert_eq!(
+            &*path(b"x\0tmp\0", components | string_flags::DELETED),
+            b"/tmp/x (deleted)"
+        );
+        assert_eq!(
+            &*path(b"memfd:x\0", components | string_flags::DETACHED),
+            b"/memfd:x (deleted)"
+        );
+        assert_eq!(&*path(b"x\0tm", components), b"/x");
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_told_from_what_is_not_there() {
+        let observation = decode(&bytes(&[
+            (StringKind::Path, string_flags::UNREADABLE, b""),
+            (StringKind::Argv, string_flags::TRUNCATED, b"a\0b"),
+        ]))
+        .unwrap();
+        assert_eq!(observation.paths[0].path, Captured::Unreadable);
+        assert_eq!(
+            observation.argv,
+            Captured::Truncated(b"a\0b".as_slice().into())
+        );
+        assert_eq!(observation.exe, Captured::Absent);
+    }
+
+    #[test]
+    fn shorter_than_known_is_refused_longer_is_accepted() {
+        let good = bytes(&[]);
+        assert!(matches!(
+            decode(&good[..100]),
+            Err(DecodeError::Short { length: 100, .. })
+        ));
+        let mut longer = sample();
+        longer.fixed += 8;
+        longer.length = u32::from(longer.fixed);
+        assert!(decode(&[longer.as_bytes(), &[7; 8]].concat()).is_ok());
+        let mut wrong = sample();
+        wrong.length = 4;
+        assert!(matches!(
+            decode(wrong.as_bytes()),
+            Err(DecodeError::Length { says: 4, .. })
+        ));
+        let mut other = sample();
+        other.version = 9;
+        assert!(matches!(
+            decode(other.as_bytes()),
+            Err(DecodeError::Unknown { version: 9, .. })
+        ));
+    }
+
+    #[test]
+    fn a_string_beyond_the_end_is_refused() {
+        let mut bad = bytes(&[(StringKind::Path, 0, b"abcdefgh")]);
+        let header = size_of::<Sample>();
+        bad[header] = 9;
+        assert_eq!(decode(&bad), Err(DecodeError::String { at: header }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(noise in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = decode(&noise);
+        }
+
+        #[test]
+        fn no_area_panics(area in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let mut sample = sample();
+            sample.length = (size_of::<Sample>() + area.len()) as u32;
+            let _ = decode(&[sample.as_bytes(), &area].concat());
+        }
+    }
+}

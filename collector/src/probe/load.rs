@@ -1,32 +1,564 @@
-//! Loading and attaching the BPF programs.
+//! Loading and attaching the BPF programs, and what goes into their maps and comes out of their counters.
+//!
+//! Owns the only code that talks to the kernel about BPF, beside [`super::ring`]. Loading and attaching are two steps,
+//! so that no call is judged before there are rules.
 
-use aya::{Btf, EbpfLoader, programs::BtfTracePoint};
-use zerocopy::IntoBytes as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, ProgramError};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
+use collector_ebpf::{Active, Control, EXEMPT_PROCESSES, MAX_CONDITIONS, Plans, SYSCALL_NUMBERS};
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use crate::audit::privilege::Capability;
+use crate::probe::btf::{BtfError, KernelTypes};
+use crate::probe::features;
+use crate::probe::log::Forward;
+use crate::probe::mirror::Mirror;
+use crate::probe::ring::Ring;
+
+/// The programs as the build script compiled them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/collector-ebpf"));
+/// The programs; each is named like the tracepoint it sits on.
+const PROGRAMS: [&str; 2] = ["sys_enter", "sys_exit"];
+/// How long a buffer of rules rests after it went out of force before it is written again. Programs run for
+/// microseconds, and may still be reading it.
+const BUFFER_REST: Duration = Duration::from_millis(20);
+/// How much of the verifier's words goes into an error.
+const VERIFIER_LINES: usize = 6;
 
-/// try
-pub fn try_load() -> Result<aya::Ebpf, Box<dyn std::error::Error>> {
-    let layout = super::btf::KernelTypes::running()?.layout()?;
-    let own = std::process::id();
-    let mut ebpf = EbpfLoader::new()
-        .override_global("LAYOUT", layout.as_bytes(), true)
-        .override_global("OWN_TGID", &own, true)
-        .load(OBJECT)?;
-    let btf = Btf::from_sys_fs()?;
-    for name in ["sys_enter", "sys_exit"] {
-        let program: &mut BtfTracePoint = ebpf.program_mut(name).unwrap().try_into()?;
-        if let Err(e) = program.load(name, &btf) {
-            let text = format!("{e:?}").replace("\\n", "\n");
-            let tail: Vec<&str> = text.lines().collect();
-            let n = tail.len();
-            eprintln!("{name}: {}", tail[n.saturating_sub(60)..].join("\n"));
-            continue;
+/// How the witness is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WitnessConfig {
+    /// Size of the ring: a power of two, and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// How many calls can be between entry and exit at a time.
+    pub in_flight: u32,
+    /// Our own process, which is never observed.
+    pub own_tgid: u32,
+    /// What the programs log through aya-log.
+    pub log_level: LogLevel,
+}
+
+impl Default for WitnessConfig {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 8 << 20,
+            in_flight: 8192,
+            own_tgid: std::process::id(),
+            log_level: LogLevel::Off,
         }
-        eprintln!(
-            "{name} loaded: {:?}",
-            program.info()?.verified_instruction_count()
-        );
     }
-    Ok(ebpf)
+}
+
+/// What the BPF programs log. At `Off` the verifier removes the code that would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing.
+    #[default]
+    Off,
+    /// What was lost.
+    Warn,
+    /// And each sample.
+    Debug,
+}
+
+impl LogLevel {
+    /// aya-log's number.
+    const fn number(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::Warn => aya_log::Level::Warn as u8,
+            Self::Debug => aya_log::Level::Debug as u8,
+        }
+    }
+}
+
+/// Why the witness does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum WitnessError {
+    /// The kernel's types do not tell what the programs need.
+    #[error(transparent)]
+    Types(#[from] BtfError),
+    /// The kernel refuses BPF to us.
+    #[error("the kernel refuses to load BPF programs ({operation}): {reason}")]
+    Permission {
+        /// What was refused.
+        operation: &'static str,
+        /// Which capability is missing, or what else may be the reason.
+        reason: String,
+    },
+    /// The verifier rejected a program.
+    #[error("the kernel's verifier rejects the program {program}: {last_words}")]
+    Verifier {
+        /// The program.
+        program: &'static str,
+        /// The end of the verifier's log, on one line.
+        last_words: String,
+    },
+    /// A program could not be loaded or attached for another reason.
+    #[error("cannot {operation} the program {program}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// `load` or `attach`.
+        operation: &'static str,
+        /// What went wrong.
+        #[source]
+        source: ProgramError,
+    },
+    /// The object or its maps could not be set up.
+    #[error("cannot set up the BPF maps")]
+    Object(#[source] Box<EbpfError>),
+    /// A map could not be read or written.
+    #[error("cannot {operation} the BPF map {map}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// `open`, `read` or `write`.
+        operation: &'static str,
+        /// What went wrong.
+        #[source]
+        source: MapError,
+    },
+    /// The size of the ring is none the kernel takes.
+    #[error("the ring's size must be a power of two of at least {least} bytes, not {bytes}")]
+    RingSize {
+        /// What was asked for.
+        bytes: u32,
+        /// The page size.
+        least: u32,
+    },
+    /// More processes to exempt than there is room for.
+    #[error("at most {most} processes can be exempt from observation, not {count}")]
+    TooManyExempt {
+        /// How many were asked for.
+        count: usize,
+        /// The room.
+        most: usize,
+    },
+}
+
+/// What the programs have counted, over all CPUs. `attempted = submitted + ring_full + in_flight_full`, apart from
+/// samples being sent while the counters are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Samples the programs meant to send.
+    pub attempted: u64,
+    /// Samples put into the ring.
+    pub submitted: u64,
+    /// Bytes these take there.
+    pub submitted_bytes: u64,
+    /// Samples the ring had no room for.
+    pub ring_full: u64,
+    /// Calls that could not be remembered between entry and exit; at most so many samples are missing.
+    pub in_flight_full: u64,
+    /// Strings and addresses that could not be read.
+    pub unreadable: u64,
+    /// Exits without a known entry; not an error.
+    pub without_entry: u64,
+    /// Runs of the programs that the kernel left out because the same program was already running on that CPU
+    /// (`recursion_misses`, since 5.12); at most so many samples are missing.
+    pub missed_runs: u64,
+}
+
+/// A map's name and how many entries or bytes it can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapCapacity {
+    /// The map.
+    pub name: &'static str,
+    /// Entries; bytes for the ring.
+    pub capacity: u64,
+}
+
+/// The loaded programs.
+pub struct Witness {
+    ebpf: Ebpf,
+    config: WitnessConfig,
+    /// What [`PLANS`](Plans) holds in the kernel.
+    plans: Vec<Plans>,
+    control: Control,
+    /// When the rules were last changed.
+    changed: Option<Instant>,
+    attached: [bool; PROGRAMS.len()],
+    logger: Option<EbpfLogger<Forward>>,
+}
+
+impl Witness {
+    /// Loads the programs and creates their maps. Nothing is observed before [`Self::attach`].
+    ///
+    /// # Errors
+    /// No types, no permission, a verifier that says no, no memory.
+    pub fn load(config: &WitnessConfig) -> Result<Self, WitnessError> {
+        let least = features::page_size();
+        if !config.ring_bytes.is_power_of_two() || config.ring_bytes < least {
+            return Err(WitnessError::RingSize {
+                bytes: config.ring_bytes,
+                least,
+            });
+        }
+        let layout = KernelTypes::running()?.layout()?;
+        let log_level = config.log_level.number();
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("LAYOUT", layout.as_bytes(), true)
+            .override_global("OWN_TGID", &config.own_tgid, true)
+            .override_global(aya_log::LEVEL, &log_level, false)
+            .map_max_entries("RING", config.ring_bytes)
+            .map_max_entries("IN_FLIGHT", config.in_flight.max(1));
+        if config.log_level == LogLevel::Off {
+            loader.map_max_entries("AYA_LOGS", least);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(object_error)?;
+        let btf = Btf::from_sys_fs().map_err(|error| object_error(error.into()))?;
+        for name in PROGRAMS {
+            let program = tracepoint(&mut ebpf, name)?;
+            program
+                .load(name, &btf)
+                .map_err(|error| program_error(name, "load", error))?;
+        }
+        let logger = (config.log_level != LogLevel::Off)
+            .then(|| EbpfLogger::init_with_logger(&mut ebpf, Forward).ok())
+            .flatten();
+        let mut witness = Self {
+            ebpf,
+            config: *config,
+            plans: vec![Plans::NONE; SYSCALL_NUMBERS as usize],
+            control: Control::default(),
+            changed: None,
+            attached: [false; PROGRAMS.len()],
+            logger,
+        };
+        // The maps begin with zeros, which would be a program for each call.
+        let mut plans = witness.array::<{ size_of::<Plans>() }>("PLANS")?;
+        for syscall in 0..SYSCALL_NUMBERS {
+            write(&mut plans, "PLANS", syscall, Plans::NONE.as_bytes())?;
+        }
+        Ok(witness)
+    }
+
+    /// Attaches the programs. Calls that have begun before are not observed.
+    ///
+    /// # Errors
+    /// [`WitnessError::Program`], [`WitnessError::Permission`].
+    pub fn attach(&mut self) -> Result<(), WitnessError> {
+        // The exit first: an entry is never remembered without somebody to take it out again.
+        for index in (0..PROGRAMS.len()).rev() {
+            if self.attached[index] {
+                continue;
+            }
+            tracepoint(&mut self.ebpf, PROGRAMS[index])?
+                .attach()
+                .map_err(|error| program_error(PROGRAMS[index], "attach", error))?;
+            self.attached[index] = true;
+        }
+        Ok(())
+    }
+
+    /// Puts another set of rules in force, all at once: what is judged while this runs is judged by the old ones.
+    /// Waits up to 20 ms where the last change was that recent.
+    ///
+    /// # Errors
+    /// [`WitnessError::Map`]; the old rules stay in force.
+    pub fn set_rules(&mut self, mirror: &Mirror, generation: u32) -> Result<(), WitnessError> {
+        if let Some(changed) = self.changed {
+            std::thread::sleep(BUFFER_REST.saturating_sub(changed.elapsed()));
+        }
+        let buffer = 1 - (self.control.active.buffer & 1);
+        let mut conditions = self.array::<12>("CONDITIONS")?;
+        for (index, condition) in (0..).zip(mirror.conditions()) {
+            let place = buffer * MAX_CONDITIONS + index;
+            write(&mut conditions, "CONDITIONS", place, condition.as_bytes())?;
+        }
+        let changes: Vec<(usize, Plans)> = (self.plans.iter().zip(mirror.plans()).enumerate())
+            .filter(|(_, (old, new))| old.plans[buffer as usize] != **new)
+            .map(|(syscall, (old, new))| {
+                let mut plans = *old;
+                plans.plans[buffer as usize] = *new;
+                (syscall, plans)
+            })
+            .collect();
+        let mut array = self.array::<{ size_of::<Plans>() }>("PLANS")?;
+        for (syscall, plans) in &changes {
+            write(&mut array, "PLANS", *syscall as u32, plans.as_bytes())?;
+        }
+        for (syscall, plans) in changes {
+            self.plans[syscall] = plans;
+        }
+        let control = Control {
+            active: Active { buffer, generation },
+            ..self.control
+        };
+        self.set_control(control)?;
+        self.changed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Exempts processes from observation beside our own: the registered audit daemon is never audited.
+    ///
+    /// # Errors
+    /// [`WitnessError::TooManyExempt`], [`WitnessError::Map`].
+    pub fn set_exempt(&mut self, tgids: &[u32]) -> Result<(), WitnessError> {
+        let mut exempt = [0; EXEMPT_PROCESSES];
+        let Some(room) = exempt.get_mut(..tgids.len()) else {
+            return Err(WitnessError::TooManyExempt {
+                count: tgids.len(),
+                most: EXEMPT_PROCESSES,
+            });
+        };
+        room.copy_from_slice(tgids);
+        self.set_control(Control {
+            exempt,
+            ..self.control
+        })
+    }
+
+    /// The reading end of the ring; it can be taken once.
+    ///
+    /// # Errors
+    /// [`WitnessError::Map`], also when it has been taken already.
+    pub fn take_ring(&mut self) -> Result<Ring, WitnessError> {
+        let map = self.ebpf.take_map("RING").ok_or_else(|| no_map("RING"))?;
+        let ring: RingBuf<MapData> = map.try_into().map_err(map_error("RING", "open"))?;
+        Ok(Ring::new(ring, self.config.ring_bytes))
+    }
+
+    /// What the programs have counted so far.
+    ///
+    /// # Errors
+    /// [`WitnessError::Map`].
+    pub fn counters(&self) -> Result<Counters, WitnessError> {
+        let map = self
+            .ebpf
+            .map("COUNTERS")
+            .ok_or_else(|| no_map("COUNTERS"))?;
+        let array: PerCpuArray<&MapData, [u8; 64]> =
+            map.try_into().map_err(map_error("COUNTERS", "open"))?;
+        let per_cpu = array.get(&0, 0).map_err(map_error("COUNTERS", "read"))?;
+        let sum = per_cpu
+            .iter()
+            .filter_map(|bytes| collector_ebpf::Counters::read_from_bytes(bytes).ok())
+            .fold(collector_ebpf::Counters::default(), |sum, cpu| {
+                sum.plus(cpu)
+            });
+        Ok(Counters {
+            attempted: sum.attempted,
+            submitted: sum.submitted,
+            submitted_bytes: sum.submitted_bytes,
+            ring_full: sum.ring_full,
+            in_flight_full: sum.in_flight_full,
+            unreadable: sum.unreadable,
+            without_entry: sum.without_entry,
+            missed_runs: self.missed_runs(),
+        })
+    }
+
+    /// The programs, and whether each is attached.
+    pub fn programs(&self) -> [(&'static str, bool); 2] {
+        std::array::from_fn(|index| (PROGRAMS[index], self.attached[index]))
+    }
+
+    /// The maps that can run full.
+    pub fn maps(&self) -> [MapCapacity; 3] {
+        [
+            ("ring", self.config.ring_bytes),
+            ("in_flight", self.config.in_flight),
+            ("conditions", MAX_CONDITIONS),
+        ]
+        .map(|(name, capacity)| MapCapacity {
+            name,
+            capacity: u64::from(capacity),
+        })
+    }
+
+    /// Hands on what the programs have logged, as `tracing` events of the target `ebpf`. To be called now and then where
+    /// [`WitnessConfig::log_level`] is above `Off`.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
+    /// The kernel shows this count in the descriptor's fdinfo only.
+    fn missed_runs(&self) -> u64 {
+        PROGRAMS
+            .iter()
+            .filter_map(|name| {
+                let program: &BtfTracePoint = self.ebpf.program(name)?.try_into().ok()?;
+                let fd = program.fd().ok()?.as_fd().as_raw_fd();
+                let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+                let count = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                count.trim().parse::<u64>().ok()
+            })
+            .sum()
+    }
+
+    fn set_control(&mut self, control: Control) -> Result<(), WitnessError> {
+        let mut array = self.array::<{ size_of::<Control>() }>("CONTROL")?;
+        write(&mut array, "CONTROL", 0, control.as_bytes())?;
+        self.control = control;
+        Ok(())
+    }
+
+    fn array<const BYTES: usize>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Array<&mut MapData, [u8; BYTES]>, WitnessError> {
+        let map: &mut Map = self.ebpf.map_mut(name).ok_or_else(|| no_map(name))?;
+        map.try_into().map_err(map_error(name, "open"))
+    }
+}
+
+fn write<const BYTES: usize>(
+    array: &mut Array<&mut MapData, [u8; BYTES]>,
+    map: &'static str,
+    index: u32,
+    value: &[u8],
+) -> Result<(), WitnessError> {
+    let mut bytes = [0; BYTES];
+    bytes.copy_from_slice(value);
+    array.set(index, bytes, 0).map_err(map_error(map, "write"))
+}
+
+fn tracepoint<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut BtfTracePoint, WitnessError> {
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::NotLoaded)
+        .and_then(TryInto::try_into)
+        .map_err(|error| program_error(name, "load", error))
+}
+
+fn no_map(map: &'static str) -> WitnessError {
+    WitnessError::Map {
+        map,
+        operation: "open",
+        source: MapError::ElementNotFound,
+    }
+}
+
+fn map_error(map: &'static str, operation: &'static str) -> impl Fn(MapError) -> WitnessError {
+    move |source| WitnessError::Map {
+        map,
+        operation,
+        source,
+    }
+}
+
+/// Errors of creating maps: mostly permission.
+fn object_error(error: EbpfError) -> WitnessError {
+    if is_refused(&error) {
+        WitnessError::Permission {
+            operation: "creating maps",
+            reason: refusal(),
+        }
+    } else {
+        WitnessError::Object(Box::new(error))
+    }
+}
+
+fn program_error(
+    program: &'static str,
+    operation: &'static str,
+    source: ProgramError,
+) -> WitnessError {
+    if let ProgramError::LoadError { verifier_log, .. } = &source {
+        let words = verifier_log.to_string();
+        if !words.trim().is_empty() {
+            return WitnessError::Verifier {
+                program,
+                last_words: last_words(&words),
+            };
+        }
+    }
+    if is_refused(&source) {
+        WitnessError::Permission {
+            operation: if operation == "load" {
+                "loading a program"
+            } else {
+                "attaching a program"
+            },
+            reason: refusal(),
+        }
+    } else {
+        WitnessError::Program {
+            program,
+            operation,
+            source,
+        }
+    }
+}
+
+/// The end of a verifier's log, without its statistics.
+fn last_words(log: &str) -> String {
+    let mut lines: Vec<&str> = log
+        .lines()
+        .map(str::trim)
+        .filter(|line| {
+            !line.is_empty()
+                && !["verification time", "stack depth", "processed "]
+                    .iter()
+                    .any(|statistics| line.starts_with(statistics))
+        })
+        .collect();
+    lines.drain(..lines.len().saturating_sub(VERIFIER_LINES));
+    lines.join(" | ")
+}
+
+/// Whether EPERM or EACCES is at the bottom of an error.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.kind() == std::io::ErrorKind::PermissionDenied;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Why the kernel may have refused.
+fn refusal() -> String {
+    match features::missing_for_bpf() {
+        missing if missing.is_empty() => {
+            "the capabilities are there; a seccomp filter, a security module or lockdown forbids it"
+                .to_owned()
+        }
+        missing => {
+            let names: Vec<&str> = missing.into_iter().map(Capability::name).collect();
+            format!("{} missing", names.join(" and "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifiers_log_is_cut_to_its_last_words() {
+        let log = "0: (b7) r0 = 1\n\nR2 unbounded memory access\nverification time 3 usec\nstack depth 0\nprocessed 2 insns\n";
+        assert_eq!(
+            last_words(log),
+            "0: (b7) r0 = 1 | R2 unbounded memory access"
+        );
+        let long = "x\n".repeat(100);
+        assert_eq!(last_words(&long).matches('x').count(), VERIFIER_LINES);
+    }
+
+    #[test]
+    fn a_ring_that_is_no_power_of_two_is_refused_before_anything_is_loaded() {
+        let config = WitnessConfig {
+            ring_bytes: 5000,
+            ..WitnessConfig::default()
+        };
+        let error = Witness::load(&config).err().unwrap().to_string();
+        assert!(error.contains("not 5000"), "{error}");
+    }
 }

@@ -1,9 +1,12 @@
 //! The eBPF witness, user side: what the kernel allows, loading, the rule mirror, the ring, decoding.
 
 pub mod btf;
+pub mod calls;
 pub mod decode;
 pub mod features;
 pub mod load;
+mod log;
 pub mod mirror;
 pub mod observation;
 pub mod ring;
+mod watch;
