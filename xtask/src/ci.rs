@@ -26,7 +26,13 @@ pub(crate) fn command() -> anyhow::Result<ExitCode> {
     reports.push(step::timed("documentation", || {
         step::run(
             workspace::cargo()
-                .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
+                .args([
+                    "doc",
+                    "--workspace",
+                    "--no-deps",
+                    "--document-private-items",
+                    "--locked",
+                ])
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
     }));

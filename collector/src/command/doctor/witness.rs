@@ -1,158 +1,134 @@
 //! What the kernel allows the eBPF witness.
 
-use std::fs;
-use std::path::Path;
+use crate::probe::features::Features;
 
-use aya::maps::MapType;
-use aya::programs::ProgramType;
-use aya::sys::{is_map_supported, is_program_supported};
-use btf_rs::Btf;
-
-use super::{Finding, State, with_causes};
-
-const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
-const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+use super::{Finding, State};
 
 const NO_WITNESS: &str = "the eBPF witness cannot work, so nothing is cross-checked or backfilled";
 
+const CAPABILITIES: &str = "give CAP_BPF and CAP_PERFMON (before Linux 5.8 CAP_SYS_ADMIN)";
+
 pub(super) fn examine() -> Vec<Finding> {
-    let btf = Btf::from_file(VMLINUX_BTF);
-    let mut findings = vec![match &btf {
-        Ok(_) => Finding::good(
-            "BTF",
-            VMLINUX_BTF,
-            "offsets in the kernel's structs are known",
-        ),
-        Err(error) => Finding::bad(
-            "BTF",
-            State::Limits,
-            format!("{VMLINUX_BTF}: {error}"),
-            NO_WITNESS,
-        )
-        .mend("boot a kernel with CONFIG_DEBUG_INFO_BTF"),
-    }];
-    findings.push(tracepoints(btf.ok().as_ref()));
-    findings.push(probe(
-        "tracing programs",
-        is_program_supported(ProgramType::RawTracePoint).map_err(|error| with_causes(&error)),
-        "raw tracepoint programs load",
-    ));
-    findings.push(probe(
-        "ring buffer",
-        is_map_supported(MapType::RingBuf).map_err(|error| with_causes(&error)),
-        "observations reach user space",
-    ));
-    findings.push(functions(
-        is_program_supported(ProgramType::Tracing).map_err(|error| with_causes(&error)),
-    ));
-    findings.push(lockdown(fs::read_to_string(LOCKDOWN).ok().as_deref()));
-    findings
+    judge(&Features::detect())
 }
 
-/// Whether the kernel has the tracepoints at the entry and exit of every system call. The types the kernel keeps for
-/// them say so; tracefs need not be mounted.
-fn tracepoints(btf: Option<&Btf>) -> Finding {
-    let subject = "tracepoints";
-    let missing: Vec<_> = ["sys_enter", "sys_exit"]
+/// Judges what was detected.
+fn judge(features: &Features) -> Vec<Finding> {
+    let needed = [
+        (
+            "BTF",
+            &features.btf,
+            "the kernel shows its types",
+            "boot a kernel with CONFIG_DEBUG_INFO_BTF",
+        ),
+        (
+            "kernel structs",
+            &features.layout,
+            "every member the programs read is there",
+            "report this kernel's release to the project",
+        ),
+        (
+            "raw tracepoints",
+            &features.raw_tracepoint,
+            "tracing programs load",
+            CAPABILITIES,
+        ),
+        (
+            "tracepoints",
+            &features.btf_tracepoint,
+            "every system call can be watched",
+            CAPABILITIES,
+        ),
+        (
+            "ring buffer",
+            &features.ring_buffer,
+            "observations reach user space",
+            "boot Linux 5.8 or newer and give CAP_BPF",
+        ),
+    ];
+    let mut findings: Vec<_> = needed
         .into_iter()
-        .filter(|name| {
-            let in_btf = btf.is_some_and(|btf| {
-                btf.resolve_types_by_name(&format!("btf_trace_{name}"))
-                    .is_ok_and(|types| !types.is_empty())
-            });
-            let in_tracefs = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-                .iter()
-                .any(|root| Path::new(&format!("{root}/events/raw_syscalls/{name}")).exists());
-            !in_btf && !in_tracefs
+        .map(|(subject, answer, good, remedy)| match answer {
+            Ok(()) => Finding::good(subject, "allowed", good),
+            Err(reason) => Finding::bad(subject, State::Limits, reason, NO_WITNESS).mend(remedy),
         })
         .collect();
-    if missing.is_empty() {
-        return Finding::good(
-            subject,
-            "raw_syscalls sys_enter and sys_exit",
-            "every system call can be watched",
-        );
-    }
-    Finding::bad(
-        subject,
-        State::Limits,
-        format!("raw_syscalls {} not found", missing.join(" and ")),
-        NO_WITNESS,
-    )
-    .mend("boot a kernel with CONFIG_FTRACE_SYSCALLS")
-}
-
-fn probe(subject: &'static str, supported: Result<bool, String>, good: &str) -> Finding {
-    match supported {
-        Ok(true) => Finding::good(subject, "allowed", good),
-        Ok(false) => Finding::bad(subject, State::Limits, "not in this kernel", NO_WITNESS)
-            .mend("boot Linux 5.8 or newer, with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS"),
-        Err(error) => Finding::bad(subject, State::Limits, error, NO_WITNESS)
-            .mend("give CAP_BPF and CAP_PERFMON (before Linux 5.8 CAP_SYS_ADMIN)"),
-    }
-}
-
-fn functions(supported: Result<bool, String>) -> Finding {
-    let subject = "function tracing";
-    let without = "verdicts are inferred from the rules, not read from the kernel's own decision";
-    match supported {
-        Ok(true) => Finding::good(
-            subject,
+    findings.push(match &features.function_tracing {
+        Ok(()) => Finding::good(
+            "function tracing",
             "allowed",
             "the kernel's own decision on each call can be read",
         ),
-        Ok(false) => Finding::bad(subject, State::Limits, "not in this kernel", without).mend(
-            "boot a kernel with CONFIG_FUNCTION_TRACER and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
+        Err(reason) => Finding::bad(
+            "function tracing",
+            State::Limits,
+            reason,
+            "verdicts are inferred from the rules, not read from the kernel's own decision",
         ),
-        Err(error) => Finding::bad(subject, State::Limits, error, without),
-    }
+    });
+    findings.push(lockdown(features.lockdown.as_deref()));
+    findings
 }
 
-/// Judges the text of /sys/kernel/security/lockdown, for instance `none [integrity] confidentiality`.
-fn lockdown(text: Option<&str>) -> Finding {
+/// Judges the lockdown mode.
+fn lockdown(mode: Option<&str>) -> Finding {
     let subject = "lockdown";
-    let Some(text) = text else {
-        return Finding::good(
+    match mode {
+        None => Finding::good(
             subject,
             "not known, securityfs is not mounted or has no lockdown",
             "what the other lines found to be allowed is allowed",
-        );
-    };
-    let mode = text
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'))
-        .map_or("unknown", |(mode, _)| mode);
-    if mode == "confidentiality" {
-        return Finding::bad(
+        ),
+        Some("confidentiality") => Finding::bad(
             subject,
             State::Limits,
-            mode,
+            "confidentiality",
             "BPF programs may not read kernel memory: the eBPF witness cannot work",
         )
-        .mend("boot with lockdown=integrity or none");
+        .mend("boot with lockdown=integrity or none"),
+        Some(mode) => Finding::good(subject, mode, "BPF programs may read kernel memory"),
     }
-    Finding::good(subject, mode, "BPF programs may read kernel memory")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_confidentiality_stops_the_witness() {
-        let state = |text| lockdown(Some(text)).state;
-        assert_eq!(state("none [integrity] confidentiality\n"), State::Good);
-        assert_eq!(state("[none] integrity confidentiality\n"), State::Good);
-        assert_eq!(state("none integrity [confidentiality]\n"), State::Limits);
-        assert_eq!(lockdown(None).state, State::Good);
-        assert_eq!(state(""), State::Good);
+    fn all_good() -> Features {
+        Features {
+            release: "6.1".into(),
+            btf: Ok(()),
+            layout: Ok(()),
+            raw_tracepoint: Ok(()),
+            btf_tracepoint: Ok(()),
+            ring_buffer: Ok(()),
+            function_tracing: Ok(()),
+            lockdown: Some("integrity".into()),
+            missing_capabilities: Vec::new(),
+        }
     }
 
     #[test]
-    fn a_refusal_is_told_from_an_old_kernel() {
-        let old = probe("x", Ok(false), "good");
-        let refused = probe("x", Err("EPERM".into()), "good");
-        assert_ne!(old.remedy, refused.remedy);
-        assert_eq!(probe("x", Ok(true), "good").remedy, None);
+    fn a_refusal_comes_with_its_reason_and_a_remedy() {
+        assert!(judge(&all_good()).iter().all(|f| f.state == State::Good));
+        let findings = judge(&Features {
+            ring_buffer: Err("EPERM".into()),
+            ..all_good()
+        });
+        let refused: Vec<_> = findings.iter().filter(|f| f.state != State::Good).collect();
+        assert_eq!(refused.len(), 1);
+        assert_eq!(
+            (refused[0].subject, refused[0].found.as_str()),
+            ("ring buffer", "EPERM")
+        );
+        assert!(refused[0].remedy.is_some());
+    }
+
+    #[test]
+    fn only_confidentiality_stops_the_witness() {
+        assert_eq!(lockdown(Some("integrity")).state, State::Good);
+        assert_eq!(lockdown(Some("none")).state, State::Good);
+        assert_eq!(lockdown(Some("confidentiality")).state, State::Limits);
+        assert_eq!(lockdown(None).state, State::Good);
     }
 }
