@@ -20,7 +20,7 @@ const REPORT_VARIABLE: &str = "AUDIT_COLLECTOR_COULD_NOT_RUN";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Run only tests whose name contains this
+    /// Run only the end-to-end tests of this name (tests/tests/NAME.rs), or the tests whose name contains this
     filter: Option<String>,
 }
 
@@ -58,16 +58,21 @@ pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<Tally> {
     let nextest = workspace::find_program("cargo-nextest").is_some();
     let mut cargo = workspace::cargo();
     if nextest {
-        cargo.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
-        cargo.args(["--no-tests", "pass"]);
-        cargo.args(filter);
+        cargo.args(["nextest", "run", "--no-fail-fast", "--no-tests", "pass"]);
     } else {
         step::announce(
             "cargo-nextest is not installed: using cargo test, one program after the other",
         );
-        cargo.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
-        cargo.args(["--no-fail-fast"]);
-        cargo.args(filter);
+        cargo.args(["test", "--no-fail-fast"]);
+    }
+    match filter {
+        Some(name) if is_end_to_end(name) => {
+            cargo.args(["--package", "audit-collector-tests", "--test", name]);
+        }
+        _ => {
+            cargo.args(["--workspace", "--lib", "--bins", "--tests"]);
+            cargo.args(filter);
+        }
     }
     tally.add(cargo)?;
 
@@ -82,6 +87,9 @@ pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<Tally> {
     let early = tally.could_not_run.len() as u64;
     tally.passed = tally.passed.saturating_sub(early);
     tally.took = began.elapsed();
+    if tally.passed + tally.failed + early == 0 {
+        bail!("no test matches {}", filter.unwrap_or("anything"));
+    }
     Ok(tally)
 }
 
@@ -138,6 +146,12 @@ impl Tally {
     pub(crate) fn failed(&self) -> u64 {
         self.failed
     }
+}
+
+/// Whether there is a program of end-to-end tests of this name.
+fn is_end_to_end(name: &str) -> bool {
+    let file = workspace::root().join("tests/tests").join(name);
+    file.with_extension("rs").is_file()
 }
 
 fn report_file() -> PathBuf {
