@@ -1,0 +1,323 @@
+//! Both witnesses saw the same calls: all that an audit event and its observation both carry agrees, field by field.
+//!
+//! Reads both witnesses through the library and pairs them by itself, so that an error of the correlator cannot hide one
+//! of the witnesses.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use audit_collector_tests::audit_state::{AuditGuard, rule_for};
+use audit_collector_tests::requirement::{self, Requirement};
+use audit_collector_tests::workload;
+use collector::audit::arch::Arch;
+use collector::audit::event::{AuditEvent, Completion};
+use collector::audit::parse::netlink_record;
+use collector::audit::reassemble::{Limits, Reassembler};
+use collector::audit::record::{Record, RecordType};
+use collector::audit::records::{
+    ExecveFields, NameType, PathFields, SockaddrFields, SyscallFields,
+};
+use collector::audit::socket::{Batch, EventSocket, Received};
+use collector::audit::status::StatusChange;
+use collector::clock::{KtimeNs, RealtimeOffset};
+use collector::probe::decode::decode;
+use collector::probe::load::{Witness, WitnessConfig};
+use collector::probe::mirror::Mirror;
+use collector::probe::observation::{Captured, Observation};
+
+const UID: u32 = 60_041;
+
+/// The longest tick (HZ=100) and the truncation to milliseconds: how far a stamp may lie behind the call's entry.
+const STAMP_BEHIND: Duration = Duration::from_millis(11);
+
+#[test]
+fn both_witnesses_agree_on_every_field_they_share() {
+    if !requirement::met(&[
+        Requirement::AuditControl,
+        Requirement::Ebpf,
+        Requirement::CompatCalls,
+    ]) {
+        return;
+    }
+    let mut guard = AuditGuard::take().unwrap();
+    let rules = [
+        rule_for(
+            UID,
+            Arch::X86_64,
+            &["openat", "execve", "connect"],
+            "agreement",
+        ),
+        rule_for(UID, Arch::I386, &["openat", "getppid"], "agreement"),
+    ];
+    for rule in &rules {
+        guard.add_rule(rule).unwrap();
+    }
+    guard
+        .set(&StatusChange {
+            enabled: Some(1),
+            rate_limit: Some(0),
+            backlog_limit: Some(65_536),
+            ..StatusChange::default()
+        })
+        .unwrap();
+    let mut witness = Witness::load(&WitnessConfig {
+        ring_bytes: 64 << 20,
+        ..WitnessConfig::default()
+    })
+    .unwrap();
+    witness.set_rules(&Mirror::compile(&rules), 1).unwrap();
+    witness.attach().unwrap();
+    let mut ring = witness.take_ring().unwrap();
+    let mut socket = EventSocket::multicast(Some(64 << 20)).unwrap();
+    let offset = RealtimeOffset::sample();
+
+    let commands: [&[&str]; 7] = [
+        &["open", "--processes", "2", "--count", "50"],
+        &["exec"],
+        &["connect"],
+        &["paths"],
+        &["compat", "--count", "20"],
+        &["threads", "--threads", "4", "--count", "25"],
+        &["forks", "--count", "60"],
+    ];
+    for command in commands {
+        workload::run(UID, command).unwrap();
+    }
+    let events = audit_events(&mut socket);
+    let mut observations = Vec::new();
+    ring.drain(usize::MAX, |sample| {
+        observations.push(decode(sample).unwrap());
+    });
+    let counters = witness.counters().unwrap();
+    assert_eq!((counters.ring_full, counters.in_flight_full), (0, 0));
+
+    let mut table = Table::default();
+    let mut calls: BTreeMap<Key, Vec<Observation>> = BTreeMap::new();
+    for observation in observations {
+        calls
+            .entry(Key::of(&observation))
+            .or_default()
+            .push(observation);
+    }
+    let mut without = Vec::new();
+    for event in &events {
+        let fields = event
+            .records
+            .iter()
+            .find_map(SyscallFields::from_record)
+            .unwrap();
+        let key = Key::of_record(&fields);
+        match calls.get_mut(&key).filter(|twins| !twins.is_empty()) {
+            // Twins come in the order of their entry.
+            Some(twins) => {
+                let observation = twins.remove(0);
+                table.compare(event, &fields, &observation, offset);
+            }
+            None => without.push(key),
+        }
+    }
+    let unmatched: Vec<_> = calls
+        .into_iter()
+        .filter(|(_, left)| !left.is_empty())
+        .collect();
+    println!("{} events compared\n{table}", events.len());
+    assert!(without.is_empty(), "no observation of {without:?}");
+    assert!(unmatched.is_empty(), "no event of {unmatched:?}");
+    assert!(events.len() > 350, "only {} events", events.len());
+    assert!(table.mismatches.is_empty(), "{:#?}", table.mismatches);
+    for field in [
+        "syscall", "arch", "a0", "a3", "exit", "pid", "ppid", "auid", "uid", "fsgid", "ses", "tty",
+        "comm", "exe", "cwd", "path", "argv", "saddr", "time",
+    ] {
+        assert!(table.rows.contains_key(field), "{field} was never compared");
+    }
+}
+
+/// What tells calls apart for both witnesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    pid: u32,
+    arch: u32,
+    syscall: u32,
+    args: [u64; 4],
+}
+
+impl Key {
+    fn of(observation: &Observation) -> Self {
+        let [a0, a1, a2, a3, ..] = observation.args;
+        Self {
+            pid: observation.tgid,
+            arch: observation.arch,
+            syscall: observation.syscall,
+            args: [a0, a1, a2, a3],
+        }
+    }
+
+    fn of_record(fields: &SyscallFields) -> Self {
+        Self {
+            pid: fields.pid,
+            arch: fields.arch,
+            syscall: fields.syscall,
+            args: fields.args,
+        }
+    }
+}
+
+/// How often each field was compared, and how that came out.
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<&'static str, Row>,
+    mismatches: Vec<String>,
+}
+
+#[derive(Default)]
+struct Row {
+    equal: u64,
+    /// The sample had no room for all of it; what it has is the beginning.
+    shortened: u64,
+    unreadable: u64,
+    unequal: u64,
+}
+
+impl Table {
+    fn compare(
+        &mut self,
+        event: &AuditEvent,
+        fields: &SyscallFields,
+        seen: &Observation,
+        offset: RealtimeOffset,
+    ) {
+        let entered = offset.wall(seen.entry);
+        let behind = entered.0.checked_sub(event.stamp.time.0);
+        let in_time = behind.is_some_and(|ms| Duration::from_millis(ms) <= STAMP_BEHIND);
+        self.row("time", in_time, &event.stamp.time, &entered);
+        self.same("syscall", &fields.syscall, &seen.syscall);
+        self.same("arch", &fields.arch, &seen.arch);
+        for (name, index) in [("a0", 0), ("a1", 1), ("a2", 2), ("a3", 3)] {
+            self.same(name, &fields.args[index], &seen.args[index]);
+        }
+        self.same("exit", &fields.exit, &seen.result);
+        self.same("pid", &fields.pid, &seen.tgid);
+        self.same("ppid", &fields.ppid, &seen.ppid);
+        let ids = &seen.credentials;
+        for (name, audit, ebpf) in [
+            ("auid", fields.auid, ids.auid),
+            ("uid", fields.uid, ids.uid),
+            ("gid", fields.gid, ids.gid),
+            ("euid", fields.euid, ids.euid),
+            ("suid", fields.suid, ids.suid),
+            ("fsuid", fields.fsuid, ids.fsuid),
+            ("egid", fields.egid, ids.egid),
+            ("sgid", fields.sgid, ids.sgid),
+            ("fsgid", fields.fsgid, ids.fsgid),
+            ("ses", fields.session, ids.session),
+        ] {
+            self.same(name, &audit, &ebpf);
+        }
+        self.bytes("tty", fields.tty.as_deref(), &seen.tty);
+        self.bytes("exe", fields.exe.as_deref(), &seen.exe);
+        self.same("comm", &fields.comm.as_deref(), &Some(&*seen.comm));
+        let record = |wanted| {
+            let mut records = event.records.iter();
+            records.find(move |record| record.record_type == wanted)
+        };
+        if let Some(cwd) =
+            record(RecordType::CWD).and_then(|record: &Record| record.decoded(b"cwd"))
+        {
+            self.bytes("cwd", Some(&cwd), &seen.cwd);
+        }
+        let named = event
+            .records
+            .iter()
+            .filter_map(PathFields::from_record)
+            .find(|path| path.nametype != Some(NameType::Parent));
+        if let (Some(audit), Some(ebpf)) = (named, seen.paths.first()) {
+            self.bytes("path", audit.name.as_deref(), &ebpf.path);
+        }
+        if let Some(execve) = ExecveFields::from_records(&event.records) {
+            let arguments: Vec<Vec<u8>> = execve.argv.into_iter().flatten().collect();
+            self.bytes("argv", Some(&arguments.join(&0)), &seen.argv);
+        }
+        if let Some(audit) = event.records.iter().find_map(SockaddrFields::from_record) {
+            self.bytes("saddr", Some(&audit.saddr), &seen.sockaddr);
+        }
+    }
+
+    fn same<T: PartialEq + Debug>(&mut self, name: &'static str, audit: &T, ebpf: &T) {
+        self.row(name, audit == ebpf, audit, ebpf);
+    }
+
+    fn bytes(&mut self, name: &'static str, audit: Option<&[u8]>, ebpf: &Captured<Box<[u8]>>) {
+        match ebpf {
+            Captured::Unreadable => self.rows.entry(name).or_default().unreadable += 1,
+            Captured::Truncated(start) if audit.is_some_and(|whole| whole.starts_with(start)) => {
+                self.rows.entry(name).or_default().shortened += 1;
+            }
+            Captured::Absent | Captured::Whole(_) | Captured::Truncated(_) => {
+                let ebpf = ebpf.value().map(|bytes| &**bytes);
+                let text =
+                    |bytes: Option<&[u8]>| bytes.map(|bytes| bytes.escape_ascii().to_string());
+                self.row(name, audit == ebpf, &text(audit), &text(ebpf));
+            }
+        }
+    }
+
+    fn row(&mut self, name: &'static str, equal: bool, audit: &impl Debug, ebpf: &impl Debug) {
+        let row = self.rows.entry(name).or_default();
+        if equal {
+            row.equal += 1;
+        } else {
+            row.unequal += 1;
+            self.mismatches
+                .push(format!("{name}: audit {audit:?}, eBPF {ebpf:?}"));
+        }
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "field     equal  shortened  unreadable  unequal")?;
+        for (name, row) in &self.rows {
+            writeln!(
+                f,
+                "{name:<8} {:>6}  {:>9}  {:>10}  {:>7}",
+                row.equal, row.shortened, row.unreadable, row.unequal
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The whole events of user [`UID`] that come within a second of the last one.
+fn audit_events(socket: &mut EventSocket) -> Vec<AuditEvent> {
+    let mut batch = Batch::new();
+    let mut reassembler = Reassembler::new(Limits::default());
+    let mut events = Vec::new();
+    let mut last = Instant::now();
+    while last.elapsed() < Duration::from_secs(1) {
+        match socket.receive(&mut batch, Batch::MAX_DATAGRAMS).unwrap() {
+            Received::Datagrams(_) => {}
+            Received::Overrun => panic!("records were lost at the socket"),
+            Received::Empty => {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+        }
+        for datagram in batch.iter() {
+            let record = netlink_record(datagram.message_type, datagram.payload).unwrap();
+            reassembler.push(record, KtimeNs::now(), &mut events);
+            last = Instant::now();
+        }
+    }
+    events.retain(|event| {
+        let fields = event.records.iter().find_map(SyscallFields::from_record);
+        fields.is_some_and(|fields| fields.uid == UID)
+    });
+    for event in &events {
+        assert_eq!(event.completion, Completion::Eoe, "{event:?}");
+    }
+    events
+}
