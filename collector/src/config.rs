@@ -376,6 +376,18 @@ pub struct OutputConfig {
     pub resolve_ids: bool,
 }
 
+impl AuditConfig {
+    /// Whether settings or rules are asked for that only the daemon makes.
+    pub const fn changes_kernel(&self) -> bool {
+        self.rate_limit.is_some()
+            || self.backlog_limit.is_some()
+            || self.backlog_wait_time.is_some()
+            || self.failure.is_some()
+            || self.immutable
+            || self.example_rules
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Settings::default()

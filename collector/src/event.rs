@@ -188,6 +188,9 @@ pub struct Event {
     pub cause: Option<Cause>,
     /// How the two parts were found to belong together; none where there is only one.
     pub matched_by: Option<MatchedBy>,
+    /// The keys of the rule that asks for the event, for events that do not say it themselves; none where it is not known which
+    /// rule that is.
+    pub rule_keys: Option<Vec<Box<[u8]>>>,
     /// The audit stream's part.
     pub audit: Option<AuditEvent>,
     /// The eBPF witness's part.

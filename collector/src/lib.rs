@@ -28,4 +28,5 @@ pub mod event;
 pub mod http;
 pub mod metrics;
 pub mod output;
+pub mod pipeline;
 pub mod probe;

@@ -1,2 +1,121 @@
-//! main.
-fn main() {}
+//! The binary: the command line, logging, signals, exit codes. Everything else is in the library.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use collector::cli::{self, Cli, Command, ReplayArgs, ReportArgs, RunArgs};
+use collector::command::status::{self, StatusError};
+use collector::command::{self, doctor, replay};
+use collector::config::{ConfigError, Level};
+use collector::output::{identity::Identity, render::Renderer};
+use collector::pipeline::{self, RunError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(arguments) => run(*arguments),
+        Command::Replay(arguments) => replay(&arguments),
+        Command::Status(arguments) => report_status(&arguments),
+        Command::Doctor(arguments) => {
+            doctor::run(format(&arguments), &mut io::stdout().lock()).map_err(Into::into)
+        }
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "audit-collector: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(arguments: RunArgs) -> anyhow::Result<u8> {
+    let config = arguments.into_config()?;
+    log_to_stderr(config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let shutdown = async move {
+            either(&mut terminate, &mut interrupt).await;
+            tracing::info!("stopping: draining what is on its way; a second signal ends at once");
+            tokio::spawn(async move {
+                either(&mut terminate, &mut interrupt).await;
+                std::process::exit(i32::from(cli::EXIT_FAILURE));
+            });
+        };
+        pipeline::run(config, shutdown).await?;
+        Ok(cli::EXIT_OK)
+    })
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+fn replay(arguments: &ReplayArgs) -> anyhow::Result<u8> {
+    log_to_stderr(arguments.log);
+    let identity = Identity {
+        boot_id: arguments.boot_id.clone(),
+        host: arguments.host.clone(),
+    };
+    let renderer = Renderer::of_format(arguments.format, arguments.resolve_ids, identity);
+    let mut out = io::BufWriter::with_capacity(1 << 18, io::stdout().lock());
+    match replay::run(&arguments.file, renderer, &mut out) {
+        Ok(account) => {
+            let _ = writeln!(io::stderr(), "{}", pipeline::account_line(&account));
+            Ok(cli::EXIT_OK)
+        }
+        // Whoever read our output has had enough.
+        Err(replay::ReplayError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(cli::EXIT_OK)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn report_status(arguments: &ReportArgs) -> anyhow::Result<u8> {
+    let mut out = io::stdout().lock();
+    status::run(format(arguments), &mut out)?;
+    out.flush()?;
+    Ok(cli::EXIT_OK)
+}
+
+fn format(arguments: &ReportArgs) -> command::Format {
+    if arguments.json {
+        command::Format::Json
+    } else {
+        command::Format::Text
+    }
+}
+
+fn log_to_stderr(level: Level) {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_env_filter(level.name())
+        .init();
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let refused = error
+        .downcast_ref::<RunError>()
+        .is_some_and(RunError::is_refusal)
+        || error
+            .downcast_ref::<StatusError>()
+            .is_some_and(StatusError::is_refusal);
+    match refused {
+        true => cli::EXIT_CANNOT_RUN,
+        false if error.is::<ConfigError>() => cli::EXIT_USAGE,
+        false => cli::EXIT_FAILURE,
+    }
+}

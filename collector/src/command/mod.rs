@@ -2,6 +2,7 @@
 //! command line.
 
 pub mod doctor;
+pub mod replay;
 pub mod status;
 
 /// How a command answers.

@@ -23,6 +23,13 @@ pub enum StatusError {
     Write(#[from] io::Error),
 }
 
+impl StatusError {
+    /// Whether the kernel refuses for want of a capability, or from within this namespace.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Client(error) if error.is_refusal())
+    }
+}
+
 /// The kernel's audit status with what is needed to read it.
 #[derive(Clone, Debug)]
 pub struct Report {

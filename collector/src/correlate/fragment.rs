@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::audit::event::AuditEvent;
+use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::RecordType;
 use crate::audit::records::{NameType, PathFields, SockaddrFields};
 use crate::audit::types::Standing;
@@ -16,6 +16,10 @@ pub(super) const LATEST_ENTRY: Duration = Duration::from_millis(200);
 
 /// Whether an event without a SYSCALL record is what remains of a system call's.
 pub(super) fn is_fragment(event: &AuditEvent) -> bool {
+    // A rate limit can leave nothing of an event but its end.
+    if event.records.is_empty() {
+        return event.completion == Completion::Eoe;
+    }
     // An io_uring operation has no SYSCALL record of its own to lose.
     event
         .records

@@ -66,6 +66,8 @@ pub trait Watch {
     fn judge_record(&self, fields: &SyscallFields) -> Option<Verdict>;
     /// What the rules in force say of an observed call; none where no rule asks for it.
     fn judge_observation(&self, observation: &Observation) -> Option<Verdict>;
+    /// The keys of the exit rule at this place of the list.
+    fn keys(&self, rule: u16) -> Vec<Box<[u8]>>;
 }
 
 /// The witness as it stands.
@@ -194,15 +196,16 @@ impl Correlator {
 
     /// An event of the audit stream.
     pub fn audit_event(&mut self, event: AuditEvent, now: KtimeNs, out: &mut Vec<Output>) {
-        if event.completion == Completion::Late {
-            self.late_parts = self.late_parts.wrapping_add(1).max(1);
-            return self.emit_unwatched(event, self.late_parts, now, out);
-        }
+        let part = if event.completion == Completion::Late {
+            self.next_late_part()
+        } else {
+            0
+        };
         let fields = event.records.iter().find_map(SyscallFields::from_record);
         if !self.watches(&event, fields.as_ref()) {
             self.neighbours
                 .note(self.offset.monotonic(event.stamp.time), event.stamp.serial);
-            return self.emit_unwatched(event, 0, now, out);
+            return self.emit_unwatched(event, part, now, out);
         }
         if let Some(fields) = &fields {
             let key = MatchKey::of_record(fields);
@@ -210,16 +213,17 @@ impl Correlator {
                 self.observations
                     .take_by_key(&key, event.stamp.time, self.tolerance(now))
             {
-                return self.emit_matched(event, pending, MatchedBy::Key, now, out);
+                return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
             }
             if let Some(id) = self.take_backfill(&key, event.stamp.time) {
-                return self.emit_superseding(event, id, now, out);
+                return self.emit_superseding(event, part, id, now, out);
             }
         }
         // A fragment waits until events that kept their SYSCALL record have had the first choice.
         self.waiting.insert(WaitingEvent {
             event,
             fields,
+            part,
             since: now,
         });
         if self.waiting.len() > self.limits.max_events
@@ -244,7 +248,14 @@ impl Correlator {
             .waiting
             .take_by_key(&key, entry_wall, self.tolerance(now))
         {
-            return self.emit_matched(waiting.event, pending, MatchedBy::Key, now, out);
+            return self.emit_matched(
+                waiting.event,
+                waiting.part,
+                pending,
+                MatchedBy::Key,
+                now,
+                out,
+            );
         }
         self.observations.insert(pending);
         if self.observations.len() > self.limits.max_observations
@@ -365,6 +376,12 @@ impl Correlator {
         (self.latency, self.wait)
     }
 
+    /// Numbers the records that came after their event, so that each line has an id of its own.
+    fn next_late_part(&mut self) -> u16 {
+        self.late_parts = self.late_parts.wrapping_add(1).max(1);
+        self.late_parts
+    }
+
     fn watches(&self, event: &AuditEvent, fields: Option<&SyscallFields>) -> bool {
         let Some(witness) = &self.witness else {
             return false;
@@ -382,6 +399,14 @@ impl Correlator {
             }
             None => fragment::is_fragment(event),
         }
+    }
+
+    /// The keys of the rule an observation was judged by; none where that is not known, or not the rules in force.
+    fn rule_keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
+        let witness = self.witness.as_ref()?;
+        let current = witness.generation == observation.rules_generation;
+        let rule = observation.rule.filter(|_| current)?;
+        Some(witness.watch.keys(rule))
     }
 
     /// After a step of the clock the stamps of calls in flight say nothing.
@@ -406,11 +431,18 @@ impl Correlator {
     }
 
     fn settle_waiting(&mut self, waiting: WaitingEvent, now: KtimeNs, out: &mut Vec<Output>) {
-        let WaitingEvent { event, fields, .. } = waiting;
+        let WaitingEvent {
+            event,
+            fields,
+            part,
+            ..
+        } = waiting;
         let Some(fields) = fields else {
             return match self.take_for_fragment(&event) {
-                Some(pending) => self.emit_matched(event, pending, MatchedBy::Content, now, out),
-                None => self.emit_unwatched(event, 0, now, out),
+                Some(pending) => {
+                    self.emit_matched(event, part, pending, MatchedBy::Content, now, out)
+                }
+                None => self.emit_unwatched(event, part, now, out),
             };
         };
         let witness = self.witness.as_ref().filter(|witness| {
@@ -421,9 +453,9 @@ impl Correlator {
         match verdict {
             Some(verdict) => {
                 self.crosscheck.audit_only(verdict);
-                self.emit_audit_only(event, Some(verdict), 0, now, out);
+                self.emit_audit_only(event, Some(verdict), part, now, out);
             }
-            None => self.emit_unwatched(event, 0, now, out),
+            None => self.emit_unwatched(event, part, now, out),
         }
     }
 
@@ -485,6 +517,7 @@ impl Correlator {
         };
         self.remember_backfill(&observation, id, entry_wall, cause, now);
         self.observe(entry_wall, arrived, now);
+        let rule_keys = self.rule_keys(&observation);
         out.push(Output::Event(Box::new(Event {
             id,
             serial: None,
@@ -494,6 +527,7 @@ impl Correlator {
             verdict: Some(observation.verdict),
             cause: Some(cause),
             matched_by: None,
+            rule_keys,
             audit: None,
             observation: Some(observation),
             supersedes: None,
@@ -596,6 +630,7 @@ impl Correlator {
     fn emit_matched(
         &mut self,
         event: AuditEvent,
+        part: u16,
         pending: Pending,
         by: MatchedBy,
         now: KtimeNs,
@@ -614,15 +649,17 @@ impl Correlator {
         out.push(Output::Event(Box::new(Event {
             cause,
             matched_by: Some(by),
+            rule_keys: self.rule_keys(&observation),
             verdict: Some(observation.verdict),
             observation: Some(observation),
-            ..audit_event(event, Outcome::Matched, 0)
+            ..audit_event(event, Outcome::Matched, part)
         })));
     }
 
     fn emit_superseding(
         &mut self,
         event: AuditEvent,
+        part: u16,
         id: EventId,
         now: KtimeNs,
         out: &mut Vec<Output>,
@@ -631,7 +668,7 @@ impl Correlator {
         self.observe(event.stamp.time, event.first_read, now);
         out.push(Output::Event(Box::new(Event {
             supersedes: Some(id),
-            ..audit_event(event, Outcome::Matched, 0)
+            ..audit_event(event, Outcome::Matched, part)
         })));
     }
 
@@ -685,6 +722,7 @@ fn audit_event(event: AuditEvent, outcome: Outcome, part: u16) -> Event {
         verdict: None,
         cause: None,
         matched_by: None,
+        rule_keys: None,
         audit: Some(event),
         observation: None,
         supersedes: None,

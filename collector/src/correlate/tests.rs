@@ -31,6 +31,9 @@ impl Watch for Openat {
     fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
         Some(Verdict::Inferred)
     }
+    fn keys(&self, _rule: u16) -> Vec<Box<[u8]>> {
+        vec![(*b"opens").into()]
+    }
 }
 
 /// Its rules report nothing.
@@ -45,6 +48,9 @@ impl Watch for NoRules {
     }
     fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
         None
+    }
+    fn keys(&self, _rule: u16) -> Vec<Box<[u8]>> {
+        Vec::new()
     }
 }
 
@@ -241,6 +247,7 @@ fn a_twin_is_matched_with_the_nearest_entry_and_the_rest_comes_back() {
     assert_eq!(events[1].between, (None, Some(Serial(9))));
     assert_eq!(events[2].between, (Some(Serial(9)), None));
     assert_eq!(events[1].serial, None);
+    assert_eq!(events[1].rule_keys, Some(vec![(*b"opens").into()]));
     assert_eq!(events[1].cause, Some(Cause::BacklogLimit));
 }
 
@@ -615,4 +622,36 @@ proptest::proptest! {
         proptest::prop_assert!(bench.correlator.crosscheck().balances());
         proptest::prop_assert!(bench.correlator.is_idle());
     }
+}
+
+#[test]
+fn a_call_that_blocked_after_its_first_record_is_matched_when_the_rest_comes_late() {
+    let mut bench = Bench::new();
+    let late = AuditEvent {
+        completion: Completion::Late,
+        ..syscall_event(1_000, 5, 3)
+    };
+    bench.event(late);
+    bench.observe(observation(1_003, 3));
+    let events = bench.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].outcome, Outcome::Matched);
+    assert!(matches!(
+        events[0].id,
+        crate::event::EventId::Audit { part: 1, .. }
+    ));
+}
+
+#[test]
+fn an_event_of_which_only_the_end_came_finds_its_observation() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_002, 4));
+    bench.event(event_of(&[], stamp(1_000, 5), Completion::Eoe));
+    bench.tick(2_100);
+    let events = bench.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        (events[0].serial, events[0].matched_by),
+        (Some(Serial(5)), Some(MatchedBy::Content))
+    );
 }

@@ -12,6 +12,8 @@ pub(super) struct WaitingEvent {
     pub(super) event: AuditEvent,
     /// Its SYSCALL record, where that record came.
     pub(super) fields: Option<SyscallFields>,
+    /// 0, or the number of the late part.
+    pub(super) part: u16,
     pub(super) since: KtimeNs,
 }
 

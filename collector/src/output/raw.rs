@@ -88,6 +88,10 @@ impl RawRenderer {
         if let Some(seen) = event.observation.as_deref() {
             body.observation(seen);
         }
+        // Several keys are joined as auditctl joins them, which makes the value hex.
+        if let Some(keys) = event.rule_keys.as_ref().filter(|keys| !keys.is_empty()) {
+            body.untrusted("key", &keys.join(&[0x01][..]));
+        }
         let record = own(GIVEN_BACK, event.time, event.serial, body.0);
         write_log_line(&record, out);
     }

@@ -21,9 +21,14 @@ pub enum Renderer {
 impl Renderer {
     /// The renderer for `config`.
     pub fn new(config: &OutputConfig, identity: Identity) -> Self {
-        match config.format {
+        Self::of_format(config.format, config.resolve_ids, identity)
+    }
+
+    /// The renderer of `format`; `resolve_ids` adds the names of users and groups where the format has room for them.
+    pub fn of_format(format: Format, resolve_ids: bool, identity: Identity) -> Self {
+        match format {
             Format::Json => {
-                let users = config.resolve_ids.then(UserNames::of_this_host);
+                let users = resolve_ids.then(UserNames::of_this_host);
                 Self::Json(JsonRenderer::new(identity, users))
             }
             Format::Raw => Self::Raw(RawRenderer::new(identity)),

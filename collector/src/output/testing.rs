@@ -119,6 +119,7 @@ pub(super) fn event() -> Event {
         verdict: Some(Verdict::Inferred),
         cause: None,
         matched_by: None,
+        rule_keys: None,
         audit: None,
         observation: None,
         supersedes: None,
@@ -145,6 +146,7 @@ pub(super) fn backfilled() -> Event {
         between: (Some(Serial(455)), Some(Serial(470))),
         outcome: Outcome::Backfilled,
         cause: Some(Cause::BacklogLimit),
+        rule_keys: Some(vec![(*b"etc-write").into()]),
         observation: Some(Box::new(observation())),
         ..event()
     }

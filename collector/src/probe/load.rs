@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -183,7 +184,7 @@ pub struct Witness {
     control: Control,
     /// When the rules were last changed.
     changed: Option<Instant>,
-    attached: [bool; PROGRAMS.len()],
+    links: [Option<BtfTracePointLinkId>; PROGRAMS.len()],
     logger: Option<EbpfLogger<Forward>>,
 }
 
@@ -229,7 +230,7 @@ impl Witness {
             plans: vec![Plans::NONE; SYSCALL_NUMBERS as usize],
             control: Control::default(),
             changed: None,
-            attached: [false; PROGRAMS.len()],
+            links: [const { None }; PROGRAMS.len()],
             logger,
         };
         // The maps begin with zeros, which would be a program for each call.
@@ -247,13 +248,28 @@ impl Witness {
     pub fn attach(&mut self) -> Result<(), WitnessError> {
         // The exit first: an entry is never remembered without somebody to take it out again.
         for index in (0..PROGRAMS.len()).rev() {
-            if self.attached[index] {
+            if self.links[index].is_some() {
                 continue;
             }
-            tracepoint(&mut self.ebpf, PROGRAMS[index])?
+            let link = tracepoint(&mut self.ebpf, PROGRAMS[index])?
                 .attach()
                 .map_err(|error| program_error(PROGRAMS[index], "attach", error))?;
-            self.attached[index] = true;
+            self.links[index] = Some(link);
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off their hooks. Calls that have begun are not observed any more; what is in the ring stays.
+    ///
+    /// # Errors
+    /// [`WitnessError::Program`].
+    pub fn detach(&mut self) -> Result<(), WitnessError> {
+        for (name, link) in PROGRAMS.into_iter().zip(&mut self.links) {
+            if let Some(link) = link.take() {
+                tracepoint(&mut self.ebpf, name)?
+                    .detach(link)
+                    .map_err(|error| program_error(name, "detach", error))?;
+            }
         }
         Ok(())
     }
@@ -358,7 +374,7 @@ impl Witness {
 
     /// The programs, and whether each is attached.
     pub fn programs(&self) -> [(&'static str, bool); 2] {
-        std::array::from_fn(|index| (PROGRAMS[index], self.attached[index]))
+        std::array::from_fn(|index| (PROGRAMS[index], self.links[index].is_some()))
     }
 
     /// The maps that can run full.

@@ -31,8 +31,8 @@ pub struct Mirror {
     /// By system call number: the plan of [`Arch::NATIVE`] and of [`Arch::COMPAT`].
     plans: Vec<[Plan; 2]>,
     conditions: Vec<Condition>,
-    /// How many rules the exit list has.
-    exit_rules: usize,
+    /// The keys of the exit list's rules, in its order.
+    keys: Vec<Vec<Box<[u8]>>>,
     /// System calls whose rules did not fit.
     overflowed: u32,
 }
@@ -55,7 +55,10 @@ impl Mirror {
         let mut mirror = Self {
             plans: vec![[Plan::NONE; 2]; SYSCALL_NUMBERS as usize],
             conditions: Vec::new(),
-            exit_rules: exit.len(),
+            keys: exit
+                .iter()
+                .map(|rule| rule.keys().map(Into::into).collect())
+                .collect(),
             overflowed: 0,
         };
         // Many calls are named by the same rules: they share a program.
@@ -109,7 +112,12 @@ impl Mirror {
 
     /// How many rules the exit list has.
     pub fn exit_rules(&self) -> usize {
-        self.exit_rules
+        self.keys.len()
+    }
+
+    /// The keys of the exit list's rule at place `rule`; none where it has none, or there is no such rule.
+    pub fn keys(&self, rule: u16) -> &[Box<[u8]>] {
+        self.keys.get(usize::from(rule)).map_or(&[], Vec::as_slice)
     }
 
     /// How many system calls have more rules than fit, so that all they get is *maybe*.

@@ -57,9 +57,10 @@ impl Ring {
         self.size
     }
 
-    /// Bytes not yet read, by [`Counters::submitted_bytes`](super::load::Counters::submitted_bytes) as of now.
-    pub fn used(&self, submitted_bytes: u64) -> u64 {
-        submitted_bytes.saturating_sub(self.read_bytes)
+    /// Bytes of the ring they took. What [`Counters::submitted_bytes`](super::load::Counters::submitted_bytes) is above
+    /// it has not been read yet.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 }
 

@@ -24,6 +24,10 @@ impl Watch for Mirror {
         self.judge(Arch(observation.arch), observation.syscall, &facts)
             .verdict
     }
+
+    fn keys(&self, rule: u16) -> Vec<Box<[u8]>> {
+        Mirror::keys(self, rule).to_vec()
+    }
 }
 
 /// The facts a SYSCALL record carries.

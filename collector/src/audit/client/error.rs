@@ -236,6 +236,16 @@ impl ClientError {
         }
     }
 
+    /// Whether the kernel refuses for want of a capability, or from within this namespace.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingCapability { .. }
+                | Self::ForeignPidNamespace { .. }
+                | Self::ForeignUserNamespace { .. }
+        )
+    }
+
     /// What a refusal means, as far as `errno`, the request and this process's own privileges tell.
     pub(in crate::audit) fn refused(operation: Operation, errno: i32) -> Self {
         match errno {

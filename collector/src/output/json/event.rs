@@ -120,10 +120,15 @@ impl<'a> Parts<'a> {
         };
         let keys = match &call {
             Some(call) => call.keys.clone(),
-            None => records
-                .iter()
-                .find_map(|record| record.field(b"key"))
-                .map_or_else(Vec::new, split_keys),
+            None => match records.iter().find_map(|record| record.field(b"key")) {
+                Some(keys) => split_keys(keys),
+                None => event
+                    .rule_keys
+                    .iter()
+                    .flatten()
+                    .map(|key| key.to_vec())
+                    .collect(),
+            },
         };
         let mut paths: Vec<_> = records.iter().filter_map(PathFields::from_record).collect();
         paths.sort_by_key(|path| path.item);
@@ -149,7 +154,12 @@ impl<'a> Parts<'a> {
         let mut missing = Vec::new();
         match &event.audit {
             Some(audit) => self.missing_records(audit, &mut missing),
-            None => self.not_recovered(&mut missing),
+            None => {
+                if event.rule_keys.is_none() && event.observation.is_some() {
+                    missing.push("keys");
+                }
+                self.not_recovered(&mut missing);
+            }
         }
         missing
     }
@@ -203,7 +213,6 @@ impl<'a> Parts<'a> {
             missing.push("records");
             return;
         };
-        missing.push("keys");
         missing.push("process.title");
         if !seen.paths.is_empty() {
             missing.push("paths.inode");

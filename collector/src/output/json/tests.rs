@@ -171,6 +171,7 @@ fn what_ebpf_could_not_read_is_missing() {
         path: Captured::Unreadable,
     });
     event.observation = Some(Box::new(seen));
+    event.rule_keys = None;
     let value = rendered(&Output::Event(Box::new(event)));
     let wanted = [
         "keys",

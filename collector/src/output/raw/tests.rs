@@ -44,7 +44,7 @@ fn what_was_given_back_is_marked_and_one_line() {
         id=0b9f3a52-7d7a-4c35-9f0e-4d9a4f0f6c11:e5000012345.1.42 after=455 before=470 arch=c000003e call=openat nr=257 \
         success=no exit=-13 a0=ffffff9c a1=7ffd0a a2=0 a3=0 a4=55 a5=66 ppid=10 pid=11 tid=12 auid=1000 uid=1 gid=2 \
         euid=0 suid=0 fsuid=0 egid=0 sgid=2 fsgid=2 ses=4294967295 tty=(none) comm=612062 exe=\"/usr/bin/cat\" \
-        cwd=\"/root\" path1=2F6574632FFF\n";
+        cwd=\"/root\" path1=2F6574632FFF key=\"etc-write\"\n";
     assert_eq!(text, wanted);
 }
 

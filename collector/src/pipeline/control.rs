@@ -1,0 +1,302 @@
+//! Everything that is asked of the kernel while the collector runs: status, rules, the witness's maps.
+//!
+//! Owns the control connection, the loaded BPF programs and what was changed on the host, on a thread of its own, so
+//! that a slow answer never delays a record. Tells the core what it finds in totals, so that a message the core had no
+//! room for is made good by the next.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::account;
+use crate::audit::client::Client;
+use crate::audit::rules::{FilterList, Rule};
+use crate::audit::socket::{Delivery, MemoryInfo};
+use crate::audit::status::{KernelStatus, TickRate, WrappingTotal};
+use crate::clock::{KtimeNs, RealtimeOffset};
+use crate::pipeline::host::Host;
+use crate::pipeline::netlink;
+use crate::pipeline::witness::Probe;
+use crate::probe::mirror::Mirror;
+
+/// How often status is read. A loss is attributed within one such interval.
+const POLL: Duration = Duration::from_secs(1);
+/// How often the rules are read without a sign that they changed.
+const REREAD_RULES: Duration = Duration::from_secs(10);
+/// Messages that may wait for the core.
+pub(super) const QUEUE_MESSAGES: usize = 64;
+/// Commands that may wait for the control thread.
+pub(super) const QUEUE_COMMANDS: usize = 16;
+
+/// What the others ask of the control thread.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A record says that the rules changed.
+    RereadRules,
+    /// Take the programs off their hooks.
+    DetachWitness,
+    /// Put the host back as it was, and say when that is done.
+    Restore(std::sync::mpsc::SyncSender<()>),
+}
+
+/// What the control thread tells the core.
+pub(super) enum Message {
+    Polled(Box<Polled>),
+    /// The rules in the kernel are others than before.
+    Rules {
+        mirror: Option<Box<Mirror>>,
+        generation: u32,
+        at: KtimeNs,
+        n_rules: usize,
+    },
+    Exempt(Vec<u32>),
+    WitnessDetached {
+        at: KtimeNs,
+    },
+}
+
+/// Totals at one moment.
+pub(super) struct Polled {
+    pub(super) at: KtimeNs,
+    /// The status if this poll could read it.
+    pub(super) status: Option<KernelStatus>,
+    pub(super) kernel: account::Kernel,
+    pub(super) socket: account::Socket,
+    pub(super) ebpf: Option<account::Ebpf>,
+    pub(super) rules_loaded: BTreeMap<&'static str, u64>,
+}
+
+/// The control thread's state.
+pub(super) struct Control {
+    pub(super) client: Client,
+    pub(super) host: Host,
+    pub(super) probe: Option<Probe>,
+    /// The event socket, for its figures.
+    pub(super) event_socket: OwnedFd,
+    pub(super) delivery: Delivery,
+    pub(super) reader: Arc<netlink::Counts>,
+    pub(super) core: mpsc::Sender<Message>,
+    pub(super) figures: Figures,
+    pub(super) rules: Rules,
+}
+
+/// What is summed up over polls.
+#[derive(Debug)]
+pub(super) struct Figures {
+    kernel: account::Kernel,
+    lost: WrappingTotal,
+    wait: WrappingTotal,
+    drops: WrappingTotal,
+    ticks: Option<TickRate>,
+}
+
+impl Figures {
+    /// Counting starts at what `status` shows now.
+    pub(super) fn since(status: &KernelStatus) -> Self {
+        let mut figures = Self {
+            kernel: account::Kernel::default(),
+            lost: WrappingTotal::default(),
+            wait: WrappingTotal::default(),
+            drops: WrappingTotal::default(),
+            ticks: TickRate::of_kernel(),
+        };
+        figures.read(status);
+        figures
+    }
+
+    fn read(&mut self, status: &KernelStatus) {
+        self.lost.observe(status.lost);
+        if let Some(wait) = status.backlog_wait_time_actual {
+            self.wait.observe(wait);
+        }
+        self.kernel.status = Some(*status);
+        self.kernel.last_success = Some(RealtimeOffset::sample().wall(KtimeNs::now()));
+        self.kernel.lost = self.lost.total();
+        self.kernel.lost_resets = self.lost.resets();
+        // A wait in an unknown unit is not exported.
+        self.kernel.backlog_wait = self
+            .ticks
+            .map(|ticks| ticks.duration(self.wait.total()))
+            .unwrap_or_default();
+    }
+}
+
+/// The rules in the kernel as last read.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    pub(super) loaded: Vec<Rule>,
+    pub(super) generation: u32,
+}
+
+impl Rules {
+    /// How many rules are on each of the kernel's lists.
+    fn by_list(&self) -> BTreeMap<&'static str, u64> {
+        let mut lists: BTreeMap<_, _> = [
+            FilterList::USER,
+            FilterList::TASK,
+            FilterList::EXIT,
+            FilterList::EXCLUDE,
+            FilterList::FILESYSTEM,
+            FilterList::URING_EXIT,
+        ]
+        .map(|list| (list.name(), 0))
+        .into();
+        for rule in &self.loaded {
+            *lists.entry(rule.list.name()).or_default() += 1;
+        }
+        lists
+    }
+}
+
+impl Control {
+    /// Works until the senders of `commands` are gone, then puts the host back if nobody asked for it before.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        let mut next_poll = Instant::now();
+        let mut next_rules = Instant::now() + REREAD_RULES;
+        loop {
+            let wait = next_poll.saturating_duration_since(Instant::now());
+            match commands.recv_timeout(wait) {
+                Ok(Command::RereadRules) => self.reread_rules(),
+                Ok(Command::DetachWitness) => self.detach_witness(),
+                Ok(Command::Restore(done)) => {
+                    self.host.put_back();
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    next_poll = Instant::now() + POLL;
+                    self.poll();
+                    if Instant::now() >= next_rules {
+                        next_rules = Instant::now() + REREAD_RULES;
+                        self.reread_rules();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        // The last figures are those of the end.
+        self.poll();
+        self.host.put_back();
+    }
+
+    fn poll(&mut self) {
+        let status = match self.client.status() {
+            Ok(status) => {
+                self.note_holder(&status);
+                self.figures.read(&status);
+                Some(status)
+            }
+            Err(error) => {
+                let label = error.label();
+                let errors = self.figures.kernel.errors.entry(label).or_default();
+                *errors += 1;
+                if *errors == 1 {
+                    tracing::warn!(%error, "the kernel's audit status cannot be read; further failures are counted only");
+                }
+                None
+            }
+        };
+        // Taken after the status, so that an empty queue followed by an empty socket means that all is through.
+        let at = KtimeNs::now();
+        let socket = self.socket_figures();
+        let polled = Polled {
+            at,
+            status,
+            kernel: self.figures.kernel.clone(),
+            socket,
+            ebpf: self.probe.as_mut().map(Probe::figures),
+            rules_loaded: self.rules.by_list(),
+        };
+        self.tell(Message::Polled(Box::new(polled)));
+    }
+
+    fn socket_figures(&mut self) -> account::Socket {
+        let overruns = self.reader.overruns.load(Ordering::Relaxed);
+        match MemoryInfo::of(&self.event_socket) {
+            Ok(info) => {
+                self.figures.drops.observe(info.drops);
+                account::Socket {
+                    overruns,
+                    // On unicast the kernel counts attempts it repeats; they are no losses.
+                    drops: if self.delivery == Delivery::Multicast {
+                        self.figures.drops.total()
+                    } else {
+                        0
+                    },
+                    receive_buffer: u64::from(info.receive_buffer),
+                    queued: u64::from(info.queued),
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the event socket's memory figures cannot be read");
+                account::Socket {
+                    overruns,
+                    ..account::Socket::default()
+                }
+            }
+        }
+    }
+
+    /// The daemon's own calls are never audited, so a new daemon changes who is exempt.
+    fn note_holder(&mut self, status: &KernelStatus) {
+        if let Some(probe) = &mut self.probe {
+            match probe.exempt_holder(status.pid) {
+                Ok(None) => {}
+                Ok(Some(exempt)) => self.tell(Message::Exempt(exempt)),
+                Err(error) => {
+                    tracing::warn!(%error, "the audit daemon's process cannot be exempted from the witness")
+                }
+            }
+        }
+    }
+
+    fn reread_rules(&mut self) {
+        let rules = match self.client.rules() {
+            Ok(rules) => rules,
+            Err(error) => {
+                tracing::warn!(%error, "the audit rules cannot be read; the cross-check goes on with the last ones");
+                return;
+            }
+        };
+        if rules == self.rules.loaded {
+            return;
+        }
+        self.rules.loaded = rules;
+        self.rules.generation += 1;
+        let generation = self.rules.generation;
+        let mirror = match &mut self.probe {
+            None => None,
+            Some(probe) => match probe.judge_by(&self.rules.loaded, generation) {
+                Ok(mirror) => Some(mirror),
+                Err(error) => {
+                    tracing::error!(%error, "the witness cannot take over the new rules; it goes on with the last ones");
+                    return;
+                }
+            },
+        };
+        let n_rules = self.rules.loaded.len();
+        self.tell(Message::Rules {
+            mirror,
+            generation,
+            at: KtimeNs::now(),
+            n_rules,
+        });
+    }
+
+    fn detach_witness(&mut self) {
+        if let Some(probe) = &mut self.probe {
+            probe.detach();
+            self.tell(Message::WitnessDetached { at: KtimeNs::now() });
+        }
+    }
+
+    /// The control thread may wait: nothing of the data path is behind it.
+    fn tell(&self, message: Message) {
+        // The core ends only after this thread's last message, so a failure means that it died, which `run` reports.
+        let _ = self.core.blocking_send(message);
+    }
+}

@@ -1,0 +1,111 @@
+//! What the collector changes on the host, and puts back.
+
+use crate::audit::client::{Client, ClientError};
+use crate::audit::rules::{Placement, example_rules};
+use crate::audit::settings::{Loaded, Restore, Settings};
+use crate::audit::socket::{Delivery, EventSocket};
+use crate::config::{AuditConfig, Failure};
+
+/// The key of the example rules.
+pub(super) const EXAMPLE_KEY: &str = "audit-collector-example";
+
+/// `enabled` of `struct audit_status`: on, and on until the next boot.
+const ENABLED: u32 = 1;
+const LOCKED: u32 = 2;
+
+/// The audit pid, settings and rules that are ours for the time of the run. Dropping it puts them back as well.
+#[derive(Debug)]
+pub(super) struct Host {
+    restore: Option<Restore>,
+    claimed: bool,
+}
+
+impl Host {
+    /// Claims the audit pid where records are to come by unicast, then makes the settings and loads the rules asked for.
+    pub(super) fn take_over(
+        socket: &mut EventSocket,
+        config: &AuditConfig,
+    ) -> Result<Self, ClientError> {
+        let mut host = Self {
+            restore: Some(Restore::begin(Client::connect()?)?),
+            claimed: false,
+        };
+        let daemon = socket.delivery() == Delivery::Unicast;
+        if daemon {
+            socket.claim()?;
+            host.claimed = true;
+        }
+        let Some(restore) = &mut host.restore else {
+            return Ok(host);
+        };
+        let enable = config.enable.unwrap_or(daemon) && restore.before().enabled == 0;
+        if !daemon {
+            if config.changes_kernel() {
+                tracing::warn!(
+                    "another audit daemon lives: its settings and rules are left as they are, whatever this configuration asks for"
+                );
+            }
+            restore.apply(&Settings {
+                enabled: enable.then_some(ENABLED),
+                ..Settings::default()
+            })?;
+            return Ok(host);
+        }
+        restore.apply(&Settings {
+            backlog_limit: config.backlog_limit,
+            backlog_wait_time: config.backlog_wait_time,
+            rate_limit: config.rate_limit,
+            failure: config.failure.map(Failure::number),
+            enabled: enable.then_some(ENABLED),
+        })?;
+        if config.example_rules {
+            let rules = example_rules(EXAMPLE_KEY);
+            let mut loaded = 0;
+            for rule in &rules {
+                loaded += usize::from(restore.add_rule(rule, Placement::Last)? == Loaded::Added);
+            }
+            tracing::info!(
+                "loaded {loaded} of {} example rules with the key {EXAMPLE_KEY}; they go at exit",
+                rules.len()
+            );
+        }
+        if config.immutable {
+            restore.client().set(&Settings {
+                enabled: Some(LOCKED),
+                ..Settings::default()
+            })?;
+            tracing::warn!(
+                "the audit configuration is locked until the next boot: nothing can be put back at exit"
+            );
+        }
+        Ok(host)
+    }
+
+    /// Takes out what was put in, gives the pid back. Later calls do nothing.
+    pub(super) fn put_back(&mut self) {
+        let Some(mut restore) = self.restore.take() else {
+            return;
+        };
+        if std::mem::take(&mut self.claimed)
+            && let Err(error) = restore.client().release_pid()
+        {
+            tracing::warn!(%error, "the audit pid was not given back; the kernel will notice when it next sends a record");
+        }
+        let done = restore.restore();
+        for (field, value) in done.changed_by_others {
+            tracing::warn!(
+                "{} was set to {value} by another program meanwhile; it was left so",
+                field.name()
+            );
+        }
+        for error in done.failed {
+            tracing::error!(%error, "an audit setting or rule was not put back; `auditctl -s` and `auditctl -l` show what is in force");
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.put_back();
+    }
+}

@@ -1,0 +1,307 @@
+//! The task around the core: takes what the readers and the control thread bring, hands lines to the sink, publishes the account.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::account::Account;
+use crate::audit::record::RecordType;
+use crate::audit::socket::Delivery;
+use crate::audit::status::KernelStatus;
+use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
+use crate::core::Core;
+use crate::correlate::evidence::Poll;
+use crate::event::{Cause, LossUnit, Output, State, StateChange};
+use crate::output::render::Renderer;
+use crate::output::sink::{Batch, SinkHandle, Submitted};
+use crate::pipeline::control::{Command, Message, Polled};
+use crate::pipeline::netlink;
+use crate::pipeline::packet::Packet;
+use crate::pipeline::ring;
+use crate::probe::decode;
+
+/// How often waiting events are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the account is published between polls.
+pub(super) const PUBLISH: Duration = Duration::from_millis(250);
+
+/// The ends the task is tied to. All receivers closing ends it.
+pub(super) struct Inlets {
+    pub(super) datagrams: mpsc::Receiver<Arc<Packet>>,
+    pub(super) samples: mpsc::Receiver<Packet>,
+    pub(super) messages: mpsc::Receiver<Message>,
+}
+
+/// The task's state.
+pub(super) struct Merge {
+    pub(super) core: Core,
+    pub(super) renderer: Renderer,
+    pub(super) sink: SinkHandle,
+    pub(super) account: watch::Sender<Arc<Account>>,
+    pub(super) commands: SyncSender<Command>,
+    pub(super) reader: Arc<netlink::Counts>,
+    pub(super) ring: Arc<ring::Counts>,
+    pub(super) sink_stopped: watch::Sender<bool>,
+    pub(super) delivery: Delivery,
+    pub(super) batch: Batch,
+    pub(super) last: Totals,
+    pub(super) published: Account,
+}
+
+/// What the last poll showed, to tell what is new in the next.
+#[derive(Default)]
+pub(super) struct Totals {
+    lost: u64,
+    drops: u64,
+    overruns: u64,
+    queue_full: u64,
+    truncated: u64,
+    replace_requests: u64,
+    ebpf_dropped: BTreeMap<&'static str, u64>,
+    status: Option<KernelStatus>,
+}
+
+impl Merge {
+    /// Works until every inlet is closed, settles what is left and closes the sink.
+    pub(super) async fn run(mut self, mut inlets: Inlets, sink_deadline: Duration) -> Arc<Account> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_publish = Instant::now();
+        let (mut datagrams_open, mut samples_open, mut messages_open) = (true, true, true);
+        while datagrams_open || samples_open || messages_open {
+            tokio::select! {
+                packet = inlets.datagrams.recv(), if datagrams_open => match packet {
+                    Some(packet) => self.datagrams(&packet),
+                    None => datagrams_open = false,
+                },
+                packet = inlets.samples.recv(), if samples_open => match packet {
+                    Some(packet) => self.samples(&packet),
+                    None => samples_open = false,
+                },
+                message = inlets.messages.recv(), if messages_open => match message {
+                    Some(message) => self.message(message, inlets.datagrams.is_empty()),
+                    None => messages_open = false,
+                },
+                _ = tick.tick() => self.core.tick(KtimeNs::now(), RealtimeOffset::sample()),
+            }
+            self.hand_on();
+            if Instant::now() >= next_publish {
+                next_publish = Instant::now() + PUBLISH;
+                self.publish();
+            }
+        }
+        self.finish(sink_deadline)
+    }
+
+    fn datagrams(&mut self, packet: &Packet) {
+        let now = KtimeNs::now();
+        let mut rules_changed = false;
+        for (record_type, _, payload) in packet.iter() {
+            rules_changed |= RecordType(record_type) == RecordType::CONFIG_CHANGE;
+            self.core.datagram(record_type, payload, now);
+        }
+        self.reader
+            .queued_bytes
+            .fetch_sub(packet.n_bytes() as u64, Ordering::Relaxed);
+        if rules_changed {
+            // A full queue means that it has been asked to already.
+            let _ = self.commands.try_send(Command::RereadRules);
+        }
+    }
+
+    fn samples(&mut self, packet: &Packet) {
+        let now = KtimeNs::now();
+        for (_, _, sample) in packet.iter() {
+            match decode::decode(sample) {
+                Ok(observation) => self.core.observation(observation, now),
+                Err(error) => {
+                    if self.ring.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
+                        tracing::error!(%error, "a sample of the eBPF programs cannot be decoded; it is counted and left out");
+                    }
+                }
+            }
+        }
+        self.ring
+            .queued_bytes
+            .fetch_sub(packet.n_bytes() as u64, Ordering::Relaxed);
+    }
+
+    fn message(&mut self, message: Message, datagrams_empty: bool) {
+        match message {
+            Message::Polled(polled) => self.polled(*polled, datagrams_empty),
+            Message::Rules {
+                mirror,
+                generation,
+                at,
+                n_rules,
+            } => {
+                if let Some(mirror) = mirror {
+                    self.core.correlator.rules_changed(mirror, generation, at);
+                }
+                self.published.rules_changed = Some(wall(at));
+                self.state(
+                    StateChange::RulesChanged,
+                    format!("the kernel holds {n_rules} audit rules now"),
+                );
+            }
+            Message::Exempt(exempt) => self.core.correlator.exempt_changed(exempt),
+            Message::WitnessDetached { at } => {
+                self.core.correlator.witness_detached(at);
+                self.state(
+                    StateChange::WitnessChanged,
+                    "the eBPF witness was detached".to_owned(),
+                );
+            }
+        }
+    }
+
+    fn polled(&mut self, polled: Polled, datagrams_empty: bool) {
+        let at = polled.at;
+        let new = |last: &mut u64, total: u64| total - std::mem::replace(last, total);
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let last = &mut self.last;
+        let drops = new(&mut last.drops, polled.socket.drops);
+        let overruns = new(&mut last.overruns, polled.socket.overruns);
+        let poll = Poll {
+            at,
+            status: polled.status,
+            lost: new(&mut last.lost, polled.kernel.lost),
+            socket_drops: drops,
+            congested: if self.delivery == Delivery::Unicast {
+                overruns
+            } else {
+                0
+            },
+            queue_full: new(&mut last.queue_full, read(&self.reader.queue_full)),
+            socket_empty: polled.socket.queued == 0 && datagrams_empty,
+        };
+        let truncated = new(&mut last.truncated, read(&self.reader.truncated));
+        let replaced = new(
+            &mut last.replace_requests,
+            read(&self.reader.replace_requests),
+        );
+        self.core.poll(poll);
+        if truncated > 0 {
+            self.core
+                .lose(Cause::SocketTruncated, truncated, LossUnit::Records, at);
+        }
+        if replaced > 0 {
+            self.state(
+                StateChange::StatusChanged,
+                "another process tried to take the audit pid".to_owned(),
+            );
+        }
+        self.ebpf_losses(&polled, at);
+        self.status_changes(polled.status);
+        self.published.kernel = polled.kernel;
+        self.published.sockets.insert("events", polled.socket);
+        self.published.ebpf = polled.ebpf;
+        self.published.rules_loaded = polled.rules_loaded;
+    }
+
+    fn ebpf_losses(&mut self, polled: &Polled, at: KtimeNs) {
+        let Some(ebpf) = &polled.ebpf else { return };
+        for (reason, cause) in [
+            ("ring_full", Cause::RingFull),
+            ("in_flight_full", Cause::InFlightFull),
+            ("queue_full", Cause::QueueFull),
+            ("undecodable", Cause::Malformed),
+            ("missed_run", Cause::InFlightFull),
+        ] {
+            let total = ebpf.dropped.get(reason).copied().unwrap_or_default();
+            let last = self.last.ebpf_dropped.entry(reason).or_default();
+            let count = total - std::mem::replace(last, total);
+            if count > 0 {
+                self.core.lose(cause, count, LossUnit::Observations, at);
+            }
+        }
+    }
+
+    fn status_changes(&mut self, status: Option<KernelStatus>) {
+        let Some(status) = status else { return };
+        let Some(last) = self.last.status.replace(status) else {
+            return;
+        };
+        let fields = [
+            ("enabled", last.enabled, status.enabled),
+            ("failure", last.failure, status.failure),
+            ("pid", last.pid, status.pid),
+            ("rate_limit", last.rate_limit, status.rate_limit),
+            ("backlog_limit", last.backlog_limit, status.backlog_limit),
+        ];
+        let changed: Vec<_> = fields
+            .iter()
+            .filter(|(_, before, now)| before != now)
+            .map(|(name, before, now)| format!("{name} from {before} to {now}"))
+            .collect();
+        if !changed.is_empty() {
+            let message = format!(
+                "the kernel's audit settings changed: {}",
+                changed.join(", ")
+            );
+            self.state(StateChange::StatusChanged, message);
+        }
+    }
+
+    pub(super) fn state(&mut self, what: StateChange, message: String) {
+        let time = wall(KtimeNs::now());
+        self.core.say(Output::State(State {
+            time,
+            what,
+            message,
+        }));
+    }
+
+    /// Renders what is ready and hands it to the sink.
+    fn hand_on(&mut self) {
+        let now = wall(KtimeNs::now());
+        for loss in self.sink.recovered(now) {
+            self.core.say(Output::Loss(loss));
+        }
+        for output in self.core.outputs() {
+            self.renderer.render_into(&output, &mut self.batch);
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        match self.sink.submit(std::mem::take(&mut self.batch)) {
+            Submitted::Queued => {}
+            Submitted::Dropped => {
+                tracing::debug!("the sink's queue is full; lines are dropped and counted")
+            }
+            Submitted::Stopped => {
+                self.sink_stopped.send_replace(true);
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        self.core.account(wall(KtimeNs::now()), &mut self.published);
+        self.published
+            .sinks
+            .insert(self.sink.name().to_owned(), self.sink.counts());
+        self.account.send_replace(Arc::new(self.published.clone()));
+    }
+
+    fn finish(mut self, sink_deadline: Duration) -> Arc<Account> {
+        self.core.finish(KtimeNs::now());
+        self.publish();
+        let summary = super::account_line::line(&self.published);
+        self.state(StateChange::Stopped, summary);
+        self.hand_on();
+        self.publish();
+        let name = self.sink.name().to_owned();
+        let closed = self.sink.close(sink_deadline);
+        self.published.sinks.insert(name, closed.counts);
+        Arc::new(self.published)
+    }
+}
+
+fn wall(at: KtimeNs) -> TimeMs {
+    RealtimeOffset::sample().wall(at)
+}

@@ -1,0 +1,368 @@
+//! `run`: the ends of the data path and the order in which they start and stop.
+//!
+//! ```text
+//! event socket ─ netlink ──packets──┐
+//! ring buffer ── ring ─────packets──┼─▶ merge (the core) ─▶ sink thread
+//! kernel ─────── control ──totals───┘      └─▶ account ─▶ http, account line
+//! ```
+//!
+//! Start: socket, settings, rules, witness, and only then is anything judged. Stop: the witness first, so that nothing
+//! is expected any more; then what is on its way; then the host is put back; then the readers, the core and the sink end.
+
+mod account_line;
+mod control;
+mod host;
+mod merge;
+mod netlink;
+mod packet;
+mod ring;
+mod sys;
+mod witness;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch as channel};
+
+use crate::account::Account;
+use crate::audit::capture::{CaptureError, CaptureWriter};
+use crate::audit::client::{Client, ClientError};
+use crate::audit::reassemble;
+use crate::audit::socket::{Delivery, EventSocket, Grant, ReceiveError, SocketError};
+use crate::audit::status::KernelStatus;
+use crate::clock::RealtimeOffset;
+use crate::config::{Config, Listen, Mode};
+use crate::core::{Core, CoreConfig};
+use crate::event::StateChange;
+use crate::http;
+use crate::output::render::Renderer;
+use crate::output::sink::{Batch, SinkError, SinkHandle};
+use crate::output::{self, identity::Identity};
+use crate::pipeline::control::{Command, Control, Figures, Rules};
+use crate::pipeline::host::Host;
+use crate::pipeline::merge::{Inlets, Merge, Totals};
+use crate::pipeline::witness::Probe;
+use crate::probe::load::WitnessError;
+pub use account_line::line as account_line;
+
+/// How long what is on its way may take at the end.
+const DRAIN: Duration = Duration::from_millis(1_500);
+/// How long the sink may take to write what waits at the end.
+const SINK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why the collector could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The kernel refused a request.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The event socket could not be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The event socket could not be read.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The eBPF witness was asked for and cannot be had.
+    #[error("the eBPF witness was asked for (--ebpf on) and cannot be had")]
+    Witness(#[from] WitnessError),
+    /// The output could not be opened.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The metrics address could not be had.
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
+    /// The capture file could not be made.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The boot id or the host's name could not be read.
+    #[error("cannot tell which machine this is")]
+    Identity(#[source] std::io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A part of the collector ended before it was asked to.
+    #[error("the {part} ended unexpectedly; this is a fault of the collector, please report it")]
+    Died {
+        /// Which.
+        part: &'static str,
+    },
+}
+
+impl RunError {
+    /// Whether the kernel refuses for want of a capability, or from within this namespace.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Client(error) => error.is_refusal(),
+            Self::Socket(error) => matches!(error, SocketError::MissingAuditRead),
+            Self::Witness(error) => matches!(error, WitnessError::Permission { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// Runs until `shutdown`, then drains everything in order, puts the host back and returns the last account.
+///
+/// # Errors
+/// Where a part that cannot be done without cannot be had at the start, or fails for good later.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Arc<Account>, RunError> {
+    let server = match config.listen {
+        Listen::At(address) => Some(http::Server::bind(address).await?),
+        Listen::Off => None,
+    };
+    let sink = SinkHandle::spawn(output::sink_config(&config.output))?;
+    let mut client = Client::connect()?;
+    let delivery = delivery(config.audit.mode, &client.status()?);
+    let mut socket = open_socket(delivery, config.audit.receive_buffer)?;
+    let capture = config
+        .audit
+        .capture
+        .as_deref()
+        .map(|path| CaptureWriter::create(path, delivery))
+        .transpose()?;
+    let host = Host::take_over(&mut socket, &config.audit)?;
+
+    let status = client.status()?;
+    let rules = Rules {
+        loaded: client.rules()?,
+        generation: 1,
+    };
+    let probe = Probe::start(&config.ebpf, &rules, status.pid)?;
+
+    let (packets, datagrams) = mpsc::channel(netlink::QUEUE_PACKETS);
+    let (sample_packets, samples) = mpsc::channel(ring::QUEUE_PACKETS);
+    let (tell, messages) = mpsc::channel(control::QUEUE_MESSAGES);
+    let (commands, command_queue) = sync_channel(control::QUEUE_COMMANDS);
+    let (stop, stopping) = channel::channel(false);
+    let (account, accounts) = channel::channel(Arc::new(Account::default()));
+    let (sink_stopped, mut output_gone) = channel::channel(false);
+    let reader_counts = Arc::new(netlink::Counts::default());
+    let ring_counts = Arc::new(ring::Counts::default());
+
+    let mut core = Core::new(
+        &CoreConfig {
+            source: source(delivery),
+            reassembly: reassemble::Limits {
+                timeout: config.merge.reassembly_timeout,
+                max_events: config.merge.max_events,
+                ..reassemble::Limits::default()
+            },
+            reorder_window: config.merge.reorder_window,
+        },
+        RealtimeOffset::sample(),
+    );
+    let level = Probe::describe(probe.as_ref());
+    let (probe, ring) = match probe {
+        None => (None, None),
+        Some(started) => {
+            core.correlator.witness_attached(
+                started.mirror,
+                rules.generation,
+                started.since,
+                started.exempt,
+            );
+            (
+                Some(started.probe.counting(Arc::clone(&ring_counts))),
+                Some(started.ring),
+            )
+        }
+    };
+    let started = format!(
+        "audit-collector {} on Linux {}: {}, {level}, {} rules",
+        env!("CARGO_PKG_VERSION"),
+        kernel_release(),
+        source(delivery),
+        rules.loaded.len(),
+    );
+    tracing::info!("{started}");
+
+    let event_socket = socket
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(RunError::Thread)?;
+    let control = Control {
+        figures: Figures::since(&status),
+        client,
+        host,
+        probe,
+        event_socket,
+        delivery,
+        reader: Arc::clone(&reader_counts),
+        core: tell,
+        rules,
+    };
+    let control = std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || control.run(&command_queue))
+        .map_err(RunError::Thread)?;
+
+    let mut merge = Merge {
+        core,
+        renderer: Renderer::new(
+            &config.output,
+            Identity::of_this_machine().map_err(RunError::Identity)?,
+        ),
+        sink,
+        account,
+        sink_stopped,
+        commands: commands.clone(),
+        reader: Arc::clone(&reader_counts),
+        ring: Arc::clone(&ring_counts),
+        delivery,
+        batch: Batch::default(),
+        last: Totals::default(),
+        published: Account::default(),
+    };
+    merge.state(StateChange::Started, started);
+    let inlets = Inlets {
+        datagrams,
+        samples,
+        messages,
+    };
+    let mut merge = tokio::spawn(merge.run(inlets, SINK_DEADLINE));
+    let mut reader = tokio::spawn(netlink::read(
+        socket,
+        capture,
+        packets,
+        reader_counts,
+        stopping.clone(),
+    ));
+    let ring_reader = ring.map(|ring| {
+        tokio::spawn(ring::read(
+            ring,
+            sample_packets,
+            ring_counts,
+            stopping.clone(),
+        ))
+    });
+    let web = server
+        .map(|server| tokio::spawn(server.serve(accounts.clone(), stopped(stopping.clone()))));
+    let told = config
+        .account_interval
+        .map(|every| tokio::spawn(tell_account(accounts.clone(), every)));
+
+    let mut failure = None;
+    tokio::select! {
+        () = shutdown => {}
+        _ = output_gone.wait_for(|gone| *gone) => tracing::info!("nobody reads the output any more; stopping"),
+        ended = &mut reader => failure = Some(ended_early(ended)),
+        _ = &mut merge => return Err(RunError::Died { part: "core" }),
+    }
+
+    // Nothing is expected from now on; what is on its way may still arrive.
+    let _ = commands.send(Command::DetachWitness);
+    drain(&accounts).await;
+    let (done, restored) = sync_channel(1);
+    let _ = commands.send(Command::Restore(done));
+    let _ = tokio::task::spawn_blocking(move || restored.recv()).await;
+    stop.send_replace(true);
+    drop(commands);
+    if failure.is_none()
+        && let Ok(Err(error)) = reader.await
+    {
+        failure = Some(RunError::Receive(error));
+    }
+    if let Some(ring_reader) = ring_reader
+        && let Ok(Err(error)) = ring_reader.await
+    {
+        tracing::error!(%error, "the ring buffer could not be read");
+    }
+    let last = merge.await.map_err(|_| RunError::Died { part: "core" })?;
+    let _ = tokio::task::spawn_blocking(move || control.join()).await;
+    if let Some(told) = told {
+        told.abort();
+        say(&account_line(&last));
+    }
+    if let Some(web) = web {
+        let _ = web.await;
+    }
+    failure.map_or(Ok(last), Err)
+}
+
+/// How records reach us in `mode`: `auto` leaves a daemon that is registered its place.
+fn delivery(mode: Mode, status: &KernelStatus) -> Delivery {
+    match mode {
+        Mode::Daemon => Delivery::Unicast,
+        Mode::Multicast => Delivery::Multicast,
+        Mode::Auto if status.pid == 0 => Delivery::Unicast,
+        Mode::Auto => Delivery::Multicast,
+    }
+}
+
+fn source(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Unicast => "daemon",
+        Delivery::Multicast => "multicast",
+    }
+}
+
+fn open_socket(delivery: Delivery, receive_buffer: u64) -> Result<EventSocket, SocketError> {
+    let wished = usize::try_from(receive_buffer).ok();
+    let socket = match delivery {
+        Delivery::Unicast => EventSocket::unicast(wished)?,
+        Delivery::Multicast => EventSocket::multicast(wished)?,
+    };
+    let got = socket.receive_buffer();
+    if got.grant == Grant::Limited {
+        tracing::warn!(
+            wished = receive_buffer,
+            got = got.bytes,
+            "the receive buffer is smaller than wished: raise net.core.rmem_max or give the collector CAP_NET_ADMIN"
+        );
+    }
+    Ok(socket)
+}
+
+fn kernel_release() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |_| "of unknown release".to_owned(),
+        |name| name.release().to_string_lossy().into_owned(),
+    )
+}
+
+/// Waits until nothing waits for its counterpart, at most [`DRAIN`].
+async fn drain(accounts: &channel::Receiver<Arc<Account>>) {
+    let mut accounts = accounts.clone();
+    // What was read just now shows in the account only after it was next published.
+    tokio::time::sleep(2 * merge::PUBLISH).await;
+    let idle = accounts.wait_for(|account| {
+        let crosscheck = &account.crosscheck;
+        account.assembly.pending + crosscheck.pending_observations + crosscheck.pending_events == 0
+    });
+    let _ = tokio::time::timeout(DRAIN, idle).await;
+}
+
+async fn stopped(mut stopping: channel::Receiver<bool>) {
+    // An error means that the sender is gone, which is the end as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn tell_account(accounts: channel::Receiver<Arc<Account>>, every: Duration) {
+    let mut interval = tokio::time::interval(every);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        let line = account_line(&accounts.borrow());
+        say(&line);
+    }
+}
+
+/// A closed standard error is no reason to end.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn ended_early(ended: Result<Result<(), ReceiveError>, tokio::task::JoinError>) -> RunError {
+    match ended {
+        Ok(Err(error)) => RunError::Receive(error),
+        Ok(Ok(())) | Err(_) => RunError::Died {
+            part: "reader of the event socket",
+        },
+    }
+}

@@ -1,0 +1,127 @@
+//! Reads the event socket.
+//!
+//! Owns the socket. Never waits for what is behind it: a batch that finds the queue full is dropped and counted, as a
+//! reader that stops reading would make the kernel drop, or the host wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::audit::capture::CaptureWriter;
+use crate::audit::message::Kind;
+use crate::audit::socket::{Batch, EventSocket, ReceiveError, Received};
+use crate::pipeline::packet::Packet;
+use crate::pipeline::sys;
+
+/// Packets that may wait for the core; a packet is at most one batch of the socket.
+pub(super) const QUEUE_PACKETS: usize = 2_048;
+/// Bytes that may wait for the core in all packets together.
+pub(super) const QUEUE_BYTES: u64 = 64 << 20;
+
+/// What the reader counts, shared with those who report it.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Times ENOBUFS was reported.
+    pub(super) overruns: AtomicU64,
+    /// Records that found the queue to the core full.
+    pub(super) queue_full: AtomicU64,
+    /// Datagrams longer than the read buffer.
+    pub(super) truncated: AtomicU64,
+    /// Times another process wanted the audit pid.
+    pub(super) replace_requests: AtomicU64,
+    /// Bytes waiting for the core.
+    pub(super) queued_bytes: AtomicU64,
+}
+
+/// Reads until `stop` turns true, then what is left, then ends.
+pub(super) async fn read(
+    socket: EventSocket,
+    mut capture: Option<CaptureWriter>,
+    core: mpsc::Sender<Arc<Packet>>,
+    counts: Arc<Counts>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), ReceiveError> {
+    let mut socket = sys::watch_socket(socket).map_err(|source| ReceiveError { source })?;
+    let mut batch = Batch::new();
+    loop {
+        let stopping = *stop.borrow();
+        if stopping {
+            while receive(
+                socket.get_mut(),
+                &mut batch,
+                capture.as_mut(),
+                &core,
+                &counts,
+            )? {}
+            return Ok(());
+        }
+        tokio::select! {
+            ready = socket.readable_mut() => {
+                let mut ready = ready.map_err(|source| ReceiveError { source })?;
+                if !receive(ready.get_inner_mut(), &mut batch, capture.as_mut(), &core, &counts)? {
+                    ready.clear_ready();
+                }
+            }
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Reads one batch; false where nothing waits.
+fn receive(
+    socket: &mut EventSocket,
+    batch: &mut Batch,
+    capture: Option<&mut CaptureWriter>,
+    core: &mpsc::Sender<Arc<Packet>>,
+    counts: &Counts,
+) -> Result<bool, ReceiveError> {
+    match socket.receive(batch, Batch::MAX_DATAGRAMS)? {
+        Received::Empty => return Ok(false),
+        Received::Overrun => {
+            counts.overruns.fetch_add(1, Ordering::Relaxed);
+        }
+        Received::Datagrams(_) => {
+            if let Some(capture) = capture {
+                batch.iter().for_each(|datagram| capture.write(&datagram));
+            }
+            hand_on(batch, core, counts);
+        }
+    }
+    Ok(true)
+}
+
+fn hand_on(batch: &Batch, core: &mpsc::Sender<Arc<Packet>>, counts: &Counts) {
+    let mut packet = Packet::default();
+    for datagram in batch.iter() {
+        match datagram.kind() {
+            Kind::Record => {
+                counts
+                    .truncated
+                    .fetch_add(u64::from(datagram.truncated()), Ordering::Relaxed);
+                packet.push(datagram.message_type, datagram.arrived, datagram.payload);
+            }
+            // The kernel asks the same when we give the pid back ourselves.
+            Kind::Replace { pid } if pid != Some(std::process::id()) => {
+                counts.replace_requests.fetch_add(1, Ordering::Relaxed);
+            }
+            Kind::Replace { .. }
+            | Kind::Acknowledgement { .. }
+            | Kind::Done
+            | Kind::Reply
+            | Kind::Control => {}
+        }
+    }
+    if packet.is_empty() {
+        return;
+    }
+    let packet = Arc::new(packet);
+    let bytes = packet.n_bytes() as u64;
+    let room = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES;
+    if !room || core.try_send(Arc::clone(&packet)).is_err() {
+        counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        counts
+            .queue_full
+            .fetch_add(packet.len() as u64, Ordering::Relaxed);
+    }
+}

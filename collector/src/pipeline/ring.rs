@@ -1,0 +1,83 @@
+//! Reads the ring buffer of the BPF programs.
+//!
+//! Owns the consumer's end. As the reader of the event socket, it never waits for what is behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::KtimeNs;
+use crate::pipeline::packet::Packet;
+use crate::pipeline::sys;
+use crate::probe::ring::{POLL_INTERVAL, Ring};
+
+/// Packets that may wait for the core.
+pub(super) const QUEUE_PACKETS: usize = 2_048;
+/// Bytes that may wait for the core in all packets together.
+pub(super) const QUEUE_BYTES: u64 = 128 << 20;
+/// Samples per packet.
+const PACKET_SAMPLES: usize = 256;
+
+/// What the reader counts.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Samples read.
+    pub(super) read: AtomicU64,
+    /// Samples that found the queue to the core full.
+    pub(super) queue_full: AtomicU64,
+    /// Samples the core could not decode.
+    pub(super) undecodable: AtomicU64,
+    /// Bytes waiting for the core.
+    pub(super) queued_bytes: AtomicU64,
+    /// Bytes of the ring that these took.
+    pub(super) read_bytes: AtomicU64,
+}
+
+/// Reads until `stop` turns true, then what is left, then ends.
+pub(super) async fn read(
+    ring: Ring,
+    core: mpsc::Sender<Packet>,
+    counts: Arc<Counts>,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let mut ring = sys::watch_ring(ring)?;
+    loop {
+        let stopping = *stop.borrow();
+        while drain(ring.get_mut(), &core, &counts) == PACKET_SAMPLES {
+            tokio::task::yield_now().await;
+        }
+        if stopping {
+            return Ok(());
+        }
+        tokio::select! {
+            ready = ring.readable_mut() => ready?.clear_ready(),
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Takes at most one packet's worth; returns how many samples that was.
+fn drain(ring: &mut Ring, core: &mpsc::Sender<Packet>, counts: &Counts) -> usize {
+    let now = KtimeNs::now();
+    let mut packet = Packet::default();
+    ring.drain(PACKET_SAMPLES, |sample| packet.push(0, now, sample));
+    let samples = packet.len();
+    if samples == 0 {
+        return 0;
+    }
+    counts.read.store(ring.read(), Ordering::Relaxed);
+    counts
+        .read_bytes
+        .store(ring.read_bytes(), Ordering::Relaxed);
+    let bytes = packet.n_bytes() as u64;
+    let room = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES;
+    if !room || core.try_send(packet).is_err() {
+        counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        counts
+            .queue_full
+            .fetch_add(samples as u64, Ordering::Relaxed);
+    }
+    samples
+}

@@ -1,0 +1,241 @@
+//! The eBPF witness as the pipeline sees it: probing, the rules it judges by, whom it leaves out, its figures.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::account;
+use crate::audit::rules::Rule;
+use crate::clock::KtimeNs;
+use crate::config::{EbpfConfig, EbpfUse, Level};
+use crate::pipeline::control::Rules;
+use crate::pipeline::ring;
+use crate::probe::load::{Counters, LogLevel, Witness, WitnessConfig, WitnessError};
+use crate::probe::mirror::Mirror;
+use crate::probe::ring::Ring;
+
+/// The loaded programs.
+pub(super) struct Probe {
+    witness: Witness,
+    counts: Arc<ring::Counts>,
+    holder: u32,
+    ring_size: u64,
+    last: Counters,
+    peak: Peak,
+}
+
+/// A witness that has begun to watch.
+pub(super) struct Started {
+    pub(super) probe: Probe,
+    pub(super) ring: Ring,
+    pub(super) mirror: Box<Mirror>,
+    pub(super) since: KtimeNs,
+    pub(super) exempt: Vec<u32>,
+}
+
+impl Probe {
+    /// Loads the programs, gives them the rules and attaches them; none where eBPF is off, or cannot be had and need not be.
+    pub(super) fn start(
+        config: &EbpfConfig,
+        rules: &Rules,
+        holder: u32,
+    ) -> Result<Option<Started>, WitnessError> {
+        let started = match config.r#use {
+            EbpfUse::Off => return Ok(None),
+            EbpfUse::Auto | EbpfUse::On => Self::attach(config, rules, holder),
+        };
+        match started {
+            Err(error) if config.r#use == EbpfUse::Auto => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    "no eBPF witness: losses can be seen in the audit stream only, and nothing is given back; `audit-collector doctor` says what is missing"
+                );
+                Ok(None)
+            }
+            started => started.map(Some),
+        }
+    }
+
+    fn attach(config: &EbpfConfig, rules: &Rules, holder: u32) -> Result<Started, WitnessError> {
+        let mut witness = Witness::load(&WitnessConfig {
+            ring_bytes: config.ring_bytes,
+            in_flight: config.in_flight,
+            own_tgid: std::process::id(),
+            log_level: log_level(config.log),
+        })?;
+        let ring = witness.take_ring()?;
+        let mut probe = Self {
+            witness,
+            counts: Arc::default(),
+            holder: 0,
+            ring_size: ring.size(),
+            last: Counters::default(),
+            peak: Peak::default(),
+        };
+        let mirror = probe.judge_by(&rules.loaded, rules.generation)?;
+        let exempt = probe
+            .exempt_holder(holder)?
+            .unwrap_or_else(|| probe.exempt());
+        probe.witness.attach()?;
+        Ok(Started {
+            probe,
+            ring,
+            mirror,
+            since: KtimeNs::now(),
+            exempt,
+        })
+    }
+
+    /// The same, counting what the ring's reader counts.
+    pub(super) fn counting(mut self, counts: Arc<ring::Counts>) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    /// One half-sentence on the witness, for the stream's first line.
+    pub(super) fn describe(started: Option<&Started>) -> &'static str {
+        match started {
+            Some(_) => "eBPF witness at level syscalls",
+            None => "no eBPF witness",
+        }
+    }
+
+    /// Judges calls by `rules` from now on.
+    pub(super) fn judge_by(
+        &mut self,
+        rules: &[Rule],
+        generation: u32,
+    ) -> Result<Box<Mirror>, WitnessError> {
+        let mirror = Mirror::compile(rules);
+        self.witness.set_rules(&mirror, generation)?;
+        Ok(Box::new(mirror))
+    }
+
+    /// Leaves out the audit daemon's own calls, which the kernel never reports (kernel/auditsc.c `auditd_test_task`); the
+    /// new list where the daemon is another than before.
+    pub(super) fn exempt_holder(&mut self, holder: u32) -> Result<Option<Vec<u32>>, WitnessError> {
+        if holder == self.holder {
+            return Ok(None);
+        }
+        self.holder = holder;
+        let exempt = self.exempt();
+        self.witness.set_exempt(&exempt)?;
+        Ok(Some(exempt))
+    }
+
+    fn exempt(&self) -> Vec<u32> {
+        let own = std::process::id();
+        let mut exempt = vec![own];
+        if self.holder != 0 && self.holder != own {
+            exempt.push(self.holder);
+        }
+        exempt
+    }
+
+    /// Takes the programs off their hooks. The ring can still be read.
+    pub(super) fn detach(&mut self) {
+        if let Err(error) = self.witness.detach() {
+            tracing::warn!(%error, "the witness was not detached; the kernel does it when this process ends");
+        }
+    }
+
+    /// What the programs and the ring's reader have counted.
+    pub(super) fn figures(&mut self) -> account::Ebpf {
+        self.witness.flush_log();
+        let counters = match self.witness.counters() {
+            Ok(counters) => {
+                self.last = counters;
+                counters
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the programs' counters cannot be read; the last ones stand");
+                self.last
+            }
+        };
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let used = counters
+            .submitted_bytes
+            .saturating_sub(read(&self.counts.read_bytes));
+        account::Ebpf {
+            programs: self.witness.programs().into(),
+            attempted: counters.attempted,
+            submitted: counters.submitted,
+            read: [("sys_exit", read(&self.counts.read))].into(),
+            dropped: [
+                ("ring_full", counters.ring_full),
+                ("in_flight_full", counters.in_flight_full),
+                ("missed_run", counters.missed_runs),
+                ("queue_full", read(&self.counts.queue_full)),
+                ("undecodable", read(&self.counts.undecodable)),
+            ]
+            .into(),
+            unreadable: counters.unreadable,
+            ring_size: self.ring_size,
+            ring_used: used,
+            ring_used_peak: self.peak.note(KtimeNs::now(), used),
+            maps: self
+                .witness
+                .maps()
+                .into_iter()
+                .map(|map| (map.name, (None, map.capacity)))
+                .collect(),
+            ..account::Ebpf::default()
+        }
+    }
+}
+
+/// The programs know three levels.
+const fn log_level(level: Level) -> LogLevel {
+    match level {
+        Level::Off => LogLevel::Off,
+        Level::Error | Level::Warn | Level::Info => LogLevel::Warn,
+        Level::Debug | Level::Trace => LogLevel::Debug,
+    }
+}
+
+/// The largest of the last minute's values.
+#[derive(Debug, Default)]
+struct Peak {
+    /// Values none of which is followed by a larger one, oldest first.
+    values: VecDeque<(KtimeNs, u64)>,
+}
+
+impl Peak {
+    const SPAN: Duration = Duration::from_secs(60);
+
+    fn note(&mut self, now: KtimeNs, value: u64) -> u64 {
+        while self
+            .values
+            .back()
+            .is_some_and(|(_, smaller)| *smaller <= value)
+        {
+            self.values.pop_back();
+        }
+        self.values.push_back((now, value));
+        while self
+            .values
+            .front()
+            .is_some_and(|(at, _)| now.since(*at) > Self::SPAN)
+        {
+            self.values.pop_front();
+        }
+        self.values.front().map_or(value, |(_, largest)| *largest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_is_forgotten_after_its_span() {
+        let mut peak = Peak::default();
+        let at = |seconds: u64| KtimeNs(seconds * 1_000_000_000);
+        assert_eq!(peak.note(at(0), 5), 5);
+        assert_eq!(peak.note(at(10), 9), 9);
+        assert_eq!(peak.note(at(20), 3), 9);
+        assert_eq!(peak.note(at(71), 1), 3);
+    }
+}
