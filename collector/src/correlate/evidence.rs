@@ -96,11 +96,12 @@ impl Evidence {
         if !observation.audit_context {
             return Cause::NoContext;
         }
-        self.cause_between(observation.entry, observation.taken)
+        self.cause_between(observation.entry, observation.taken, observation.taken)
     }
 
-    /// Why an event that entered at `entry` and was reported at `taken` did not come, or not whole.
-    pub fn cause_between(&self, entry: KtimeNs, taken: KtimeNs) -> Cause {
+    /// Why an event that entered at `entry` and whose records were written between `since` and `taken` did not come, or not
+    /// whole.
+    pub fn cause_between(&self, entry: KtimeNs, since: KtimeNs, taken: KtimeNs) -> Cause {
         let mut lost = None;
         let (mut dropped, mut queue_full, mut disabled) = (false, false, false);
         for interval in &self.intervals {
@@ -108,9 +109,9 @@ impl Evidence {
             if poll.at.plus(Self::SLACK) < entry {
                 continue;
             }
-            let covers_exit =
-                interval.from.minus(Self::SLACK) <= taken && taken <= poll.at.plus(Self::SLACK);
-            if covers_exit && poll.lost > 0 {
+            let covers =
+                interval.from.minus(Self::SLACK) <= taken && since <= poll.at.plus(Self::SLACK);
+            if covers && poll.lost > 0 {
                 lost = Some(Self::cause_of_lost(poll));
             }
             let enabled_now = poll.status.map(|status| status.enabled);

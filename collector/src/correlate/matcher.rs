@@ -548,10 +548,11 @@ impl Correlator {
             claimed += 1;
             index = index.min(self.unclaimed.len());
         }
-        let cause = self.evidence.cause_between(
+        let (before, after) = (
             self.offset.monotonic(gap.before.time),
             self.offset.monotonic(gap.after.time),
         );
+        let cause = self.evidence.cause_between(before, before, after);
         if claimed < missing {
             self.crosscheck.unrecovered(missing - claimed, cause);
         }
@@ -643,8 +644,8 @@ impl Correlator {
         self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
         let whole = matches!(event.completion, Completion::Eoe) && by != MatchedBy::Content;
         let cause = (!whole).then(|| {
-            self.evidence
-                .cause_between(observation.entry, observation.taken)
+            let taken = observation.taken;
+            self.evidence.cause_between(observation.entry, taken, taken)
         });
         out.push(Output::Event(Box::new(Event {
             cause,
@@ -694,7 +695,7 @@ impl Correlator {
         self.observe(event.stamp.time, event.first_read, now);
         let cause = matches!(event.completion, Completion::Timeout).then(|| {
             let stamp = self.offset.monotonic(event.stamp.time);
-            self.evidence.cause_between(stamp, event.first_read)
+            self.evidence.cause_between(stamp, stamp, event.first_read)
         });
         out.push(Output::Event(Box::new(Event {
             verdict,

@@ -42,6 +42,8 @@ pub(super) enum Command {
     DetachWitness,
     /// Put the host back as it was, and say when that is done.
     Restore(std::sync::mpsc::SyncSender<()>),
+    /// Say the last figures and end.
+    Stop,
 }
 
 /// What the control thread tells the core.
@@ -154,7 +156,7 @@ impl Rules {
 }
 
 impl Control {
-    /// Works until the senders of `commands` are gone, then puts the host back if nobody asked for it before.
+    /// Works until it is told to stop, then puts the host back if nobody asked for it before.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut next_poll = Instant::now();
         let mut next_rules = Instant::now() + REREAD_RULES;
@@ -175,7 +177,7 @@ impl Control {
                         self.reread_rules();
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         // The last figures are those of the end.

@@ -45,7 +45,7 @@ use crate::output::{self, identity::Identity};
 use crate::pipeline::control::{Command, Control, Figures, Rules};
 use crate::pipeline::host::Host;
 use crate::pipeline::merge::{Inlets, Merge, Totals};
-use crate::pipeline::witness::Probe;
+use crate::pipeline::witness::Loaded;
 use crate::probe::load::WitnessError;
 pub use account_line::line as account_line;
 
@@ -126,6 +126,7 @@ pub async fn run(
         .as_deref()
         .map(|path| CaptureWriter::create(path, delivery))
         .transpose()?;
+    let loaded = Loaded::new(&config.ebpf)?;
     let host = Host::take_over(&mut socket, &config.audit)?;
 
     let status = client.status()?;
@@ -133,7 +134,6 @@ pub async fn run(
         loaded: client.rules()?,
         generation: 1,
     };
-    let probe = Probe::start(&config.ebpf, &rules, status.pid)?;
 
     let (packets, datagrams) = mpsc::channel(netlink::QUEUE_PACKETS);
     let (sample_packets, samples) = mpsc::channel(ring::QUEUE_PACKETS);
@@ -157,21 +157,22 @@ pub async fn run(
         },
         RealtimeOffset::sample(),
     );
-    let level = Probe::describe(probe.as_ref());
-    let (probe, ring) = match probe {
+    let (probe, ring) = match loaded {
         None => (None, None),
-        Some(started) => {
+        Some(loaded) => {
+            let started = loaded.watch(&rules, status.pid, Arc::clone(&ring_counts))?;
             core.correlator.witness_attached(
                 started.mirror,
                 rules.generation,
                 started.since,
                 started.exempt,
             );
-            (
-                Some(started.probe.counting(Arc::clone(&ring_counts))),
-                Some(started.ring),
-            )
+            (Some(started.probe), Some(started.ring))
         }
+    };
+    let level = match &probe {
+        Some(_) => "eBPF witness at level syscalls",
+        None => "no eBPF witness",
     };
     let started = format!(
         "audit-collector {} on Linux {}: {}, {level}, {} rules",
@@ -262,7 +263,7 @@ pub async fn run(
     let _ = commands.send(Command::Restore(done));
     let _ = tokio::task::spawn_blocking(move || restored.recv()).await;
     stop.send_replace(true);
-    drop(commands);
+    let _ = commands.send(Command::Stop);
     if failure.is_none()
         && let Ok(Err(error)) = reader.await
     {

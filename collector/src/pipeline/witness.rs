@@ -34,18 +34,21 @@ pub(super) struct Started {
     pub(super) exempt: Vec<u32>,
 }
 
-impl Probe {
-    /// Loads the programs, gives them the rules and attaches them; none where eBPF is off, or cannot be had and need not be.
-    pub(super) fn start(
-        config: &EbpfConfig,
-        rules: &Rules,
-        holder: u32,
-    ) -> Result<Option<Started>, WitnessError> {
-        let started = match config.r#use {
+/// The loaded programs before they watch.
+pub(super) struct Loaded {
+    probe: Probe,
+    ring: Ring,
+}
+
+impl Loaded {
+    /// Loads the programs; none where eBPF is off, or cannot be had and need not be. To be done before auditing is
+    /// switched on, as the kernel reports each program that is loaded (kernel/bpf/syscall.c `bpf_audit_prog`).
+    pub(super) fn new(config: &EbpfConfig) -> Result<Option<Self>, WitnessError> {
+        let loaded = match config.r#use {
             EbpfUse::Off => return Ok(None),
-            EbpfUse::Auto | EbpfUse::On => Self::attach(config, rules, holder),
+            EbpfUse::Auto | EbpfUse::On => Self::load(config),
         };
-        match started {
+        match loaded {
             Err(error) if config.r#use == EbpfUse::Auto => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
@@ -54,11 +57,11 @@ impl Probe {
                 );
                 Ok(None)
             }
-            started => started.map(Some),
+            loaded => loaded.map(Some),
         }
     }
 
-    fn attach(config: &EbpfConfig, rules: &Rules, holder: u32) -> Result<Started, WitnessError> {
+    fn load(config: &EbpfConfig) -> Result<Self, WitnessError> {
         let mut witness = Witness::load(&WitnessConfig {
             ring_bytes: config.ring_bytes,
             in_flight: config.in_flight,
@@ -66,7 +69,7 @@ impl Probe {
             log_level: log_level(config.log),
         })?;
         let ring = witness.take_ring()?;
-        let mut probe = Self {
+        let probe = Probe {
             witness,
             counts: Arc::default(),
             holder: 0,
@@ -74,6 +77,18 @@ impl Probe {
             last: Counters::default(),
             peak: Peak::default(),
         };
+        Ok(Self { probe, ring })
+    }
+
+    /// Gives the programs the rules and attaches them. `holder` is who holds the audit pid.
+    pub(super) fn watch(
+        self,
+        rules: &Rules,
+        holder: u32,
+        counts: Arc<ring::Counts>,
+    ) -> Result<Started, WitnessError> {
+        let Self { mut probe, ring } = self;
+        probe.counts = counts;
         let mirror = probe.judge_by(&rules.loaded, rules.generation)?;
         let exempt = probe
             .exempt_holder(holder)?
@@ -87,21 +102,9 @@ impl Probe {
             exempt,
         })
     }
+}
 
-    /// The same, counting what the ring's reader counts.
-    pub(super) fn counting(mut self, counts: Arc<ring::Counts>) -> Self {
-        self.counts = counts;
-        self
-    }
-
-    /// One half-sentence on the witness, for the stream's first line.
-    pub(super) fn describe(started: Option<&Started>) -> &'static str {
-        match started {
-            Some(_) => "eBPF witness at level syscalls",
-            None => "no eBPF witness",
-        }
-    }
-
+impl Probe {
     /// Judges calls by `rules` from now on.
     pub(super) fn judge_by(
         &mut self,
