@@ -30,15 +30,14 @@ pub(crate) fn ruling(buffer: u32, start: u16, facts: &mut Facts) -> Judgement {
     judge(&Buffer(buffer & 1), start, facts)
 }
 
-/// Fills in who makes the call and with what arguments; nothing about its result.
+/// Fills in the arguments and who makes the call, as far as the rules ask: each fact is a read of kernel memory, and
+/// most calls end with this.
 #[inline(always)]
-pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8]) {
+pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8], plan: &Plan) {
     facts.known = 0;
     facts.impossible = 0;
     facts.set(Fact::One, 1);
     facts.set(Fact::Pid, (bpf_get_current_pid_tgid() >> 32) as u32);
-    let parent = pointer(task, offset!(task_real_parent));
-    facts.set(Fact::Ppid, read::<u32>(parent, offset!(task_tgid)));
     let ids: [u32; 8] = read(pointer(task, offset!(task_cred)), offset!(cred_uid));
     facts.set(Fact::Uid, ids[0]);
     facts.set(Fact::Gid, ids[1]);
@@ -48,23 +47,40 @@ pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8]) {
     facts.set(Fact::Egid, ids[5]);
     facts.set(Fact::Fsuid, ids[6]);
     facts.set(Fact::Fsgid, ids[7]);
+    if plan.flags & Plan::ASKS_LOGIN != 0 {
+        gather_login(facts, task);
+    }
+    if plan.flags & Plan::ASKS_PERSONALITY != 0 {
+        facts.set(Fact::Personality, read(task, offset!(task_personality)));
+    }
+    facts.set_args(args);
+}
+
+/// Fills in what a sample carries beyond that.
+#[inline(always)]
+pub(crate) fn gather_rest(facts: &mut Facts, task: u64) {
+    gather_login(facts, task);
+    let parent = pointer(task, offset!(task_real_parent));
+    facts.set(Fact::Ppid, read(parent, offset!(task_tgid)));
+}
+
+#[inline(always)]
+fn gather_login(facts: &mut Facts, task: u64) {
     let auid: u32 = read(task, offset!(task_loginuid));
     facts.set(Fact::Auid, auid);
     facts.set(Fact::AuidSet, u32::from(auid != u32::MAX));
     facts.set(Fact::Session, read(task, offset!(task_sessionid)));
-    facts.set(Fact::Personality, read(task, offset!(task_personality)));
-    facts.set_args(args);
 }
 
 /// At an entry: forgets what the call itself, or time while it lasts, may change before the kernel judges it.
 #[inline(always)]
 pub(crate) fn forget_what_may_change(facts: &mut Facts, plan: &Plan) {
-    let mut known = Fact::ALL & !Fact::RESULT & !Fact::Ppid.bit();
+    let mut changing = Fact::RESULT | Fact::Ppid.bit();
     if plan.flags & Plan::CHANGES_IDS != 0 {
-        known &= !Fact::IDS;
+        changing |= Fact::IDS;
     }
     if plan.flags & Plan::CHANGES_LOGIN != 0 {
-        known &= !Fact::LOGIN;
+        changing |= Fact::LOGIN;
     }
-    facts.known = known;
+    facts.known &= !changing;
 }

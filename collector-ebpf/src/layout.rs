@@ -43,16 +43,12 @@ pub struct Layout {
     pub mm_arg_start: u32,
     /// `mm_struct.arg_end`
     pub mm_arg_end: u32,
-    /// `file.f_path`
+    /// `file.f_path`: a `struct path`, which is the pointers `mnt` and `dentry`
     pub file_path: u32,
     /// `fs_struct.pwd`
     pub fs_pwd: u32,
     /// `fs_struct.root`
     pub fs_root: u32,
-    /// `path.mnt`
-    pub path_mnt: u32,
-    /// `path.dentry`
-    pub path_dentry: u32,
     /// `dentry.d_parent`
     pub dentry_parent: u32,
     /// `dentry.d_name.name`
@@ -69,4 +65,4 @@ pub struct Layout {
     pub mount_mountpoint: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 29 * 4);
+const _: () = assert!(size_of::<Layout>() == 27 * 4);

@@ -81,8 +81,6 @@ pub(crate) static LAYOUT: Layout = Layout {
     file_path: 0,
     fs_pwd: 0,
     fs_root: 0,
-    path_mnt: 0,
-    path_dentry: 0,
     dentry_parent: 0,
     dentry_name: 0,
     dentry_hash_pprev: 0,

@@ -24,29 +24,40 @@ pub(crate) fn arch_index(task: u64) -> usize {
     usize::from(read::<u32>(task, offset!(task_compat)) & COMPAT != 0)
 }
 
-/// The number of the call that is about to return. Arguments say nothing about it at that point.
-#[cfg(bpf_target_arch = "x86_64")]
+/// A register, `place` words into the `struct pt_regs` of a tracepoint's first argument. The verifier knows the type
+/// of that pointer, so this is a plain load and no call of a helper.
 #[inline(always)]
-pub(crate) fn number_at_exit(regs: u64) -> u64 {
-    read::<u64>(regs, 15 * 8)
+fn word(regs: *const u64, place: usize) -> u64 {
+    // SAFETY: the kernel's tracepoint gives the registers of the current task, which outlive the program's run;
+    // volatile, so that each load stays a load of one register as the verifier wants them.
+    unsafe { regs.add(place).read_volatile() }
 }
 
-/// The number of the call that is about to return.
+/// The number of the call that is about to return: `orig_ax`.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn number_at_exit(regs: *const u64) -> u64 {
+    word(regs, 15)
+}
+
+/// The number of the call that is about to return: `syscallno`, 32 bits wide.
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
-pub(crate) fn number_at_exit(regs: u64) -> u64 {
-    u64::from(read::<u32>(regs, 35 * 8))
+pub(crate) fn number_at_exit(regs: *const u64) -> u64 {
+    // SAFETY: as in `word`.
+    u64::from(unsafe { regs.cast::<u32>().add(70).read_volatile() })
 }
 
 /// The six arguments at the entry, and two zeros.
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
-pub(crate) fn arguments(regs: u64, arch: usize) -> [u64; 8] {
-    // bp bx r11 r10 r9 r8 ax cx dx si di, from r15 r14 r13 r12 at the start.
-    let [bp, bx, _r11, r10, r9, r8, _ax, cx, dx, si, di] = read::<[u64; 11]>(regs, 4 * 8);
+pub(crate) fn arguments(regs: *const u64, arch: usize) -> [u64; 8] {
+    let (di, si, dx) = (word(regs, 14), word(regs, 13), word(regs, 12));
     if arch == 0 {
+        let (r10, r8, r9) = (word(regs, 7), word(regs, 9), word(regs, 8));
         [di, si, dx, r10, r8, r9, 0, 0]
     } else {
+        let (bx, cx, bp) = (word(regs, 5), word(regs, 11), word(regs, 4));
         [bx, cx, dx, si, di, bp, 0, 0].map(|register| register & 0xffff_ffff)
     }
 }
@@ -54,9 +65,11 @@ pub(crate) fn arguments(regs: u64, arch: usize) -> [u64; 8] {
 /// The six arguments at the entry, and two zeros.
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]
-pub(crate) fn arguments(regs: u64, arch: usize) -> [u64; 8] {
-    let [x0, x1, x2, x3, x4, x5] = read::<[u64; 6]>(regs, 0);
-    let registers = [x0, x1, x2, x3, x4, x5, 0, 0];
+pub(crate) fn arguments(regs: *const u64, arch: usize) -> [u64; 8] {
+    let mut registers = [0; 8];
+    for (place, register) in registers.iter_mut().take(6).enumerate() {
+        *register = word(regs, place);
+    }
     if arch == 0 {
         registers
     } else {

@@ -62,6 +62,10 @@ impl Plan {
     pub const MESSAGE: u16 = 32;
     /// The call is socketcall(2), which hides its arguments behind a pointer.
     pub const SOCKETCALL: u16 = 64;
+    /// A rule asks for login uid or session.
+    pub const ASKS_LOGIN: u16 = 128;
+    /// A rule asks for the personality.
+    pub const ASKS_PERSONALITY: u16 = 256;
 
     /// Nothing to do.
     pub const NONE: Self = Self {

@@ -2,6 +2,8 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::{debug, warn};
 use collector_ebpf::{
     Counters, Fact, InFlight, Judgement, Plan, Sample, StringKind, VERSION, flags,
 };
@@ -39,7 +41,13 @@ pub(crate) struct Outcome {
 
 /// Sends a sample of the call `in_flight`, whose facts are in `scratch`.
 #[inline(always)]
-pub(crate) fn send(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome: Outcome) {
+pub(crate) fn send(
+    context: &BtfTracePointContext,
+    scratch: *mut Scratch,
+    in_flight: *const InFlight,
+    task: u64,
+    outcome: Outcome,
+) {
     let Some(counters) = COUNTERS.get_ptr_mut(0) else {
         return;
     };
@@ -115,8 +123,16 @@ pub(crate) fn send(scratch: *mut Scratch, in_flight: *const InFlight, task: u64,
         } else {
             counters.since_wakeup + bytes
         };
+        debug!(
+            context,
+            "call {} of task {} sampled", call.syscall, who as u32
+        );
     } else {
         counters.ring_full += 1;
+        warn!(
+            context,
+            "ring full, call {} of task {} lost", call.syscall, who as u32
+        );
     }
 }
 

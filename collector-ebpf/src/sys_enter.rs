@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
+use aya_log_ebpf::warn;
 use collector_ebpf::{Control, Fact, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
 
 use crate::maps::{CONTROL, IN_FLIGHT, PLANS, SCRATCH, SCRATCH_ENTER, own_tgid};
@@ -43,12 +44,13 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     // SAFETY: this program's own element on this CPU.
     let (facts, call) = unsafe { (&mut (*scratch).facts, &mut (*scratch).in_flight) };
     let regs: *const u64 = context.arg(0);
-    call.args = registers::arguments(regs as u64, arch);
-    judging::gather(facts, task, &call.args);
+    call.args = registers::arguments(regs, arch);
+    judging::gather(facts, task, &call.args, &plan);
     let returns = plan.flags & Plan::NO_RETURN == 0;
     if returns {
         judging::forget_what_may_change(facts, &plan);
     } else {
+        judging::gather_rest(facts, task);
         facts.impossible = Fact::RESULT;
     }
     let judgement = judging::ruling(buffer, plan.start, facts);
@@ -67,6 +69,7 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
                 counters.attempted += 1;
                 counters.in_flight_full += 1;
             });
+            warn!(context, "too many calls in flight, call {} lost", number);
         }
         return None;
     }
@@ -75,7 +78,7 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
         generation: active.generation,
         result: None,
     };
-    send(scratch, call, task, outcome);
+    send(context, scratch, call, task, outcome);
     None
 }
 

@@ -7,7 +7,7 @@
 
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use collector_ebpf::{NO_PROGRAM, Ruling, SYSCALL_NUMBERS};
+use collector_ebpf::{InFlight, NO_PROGRAM, Ruling, SYSCALL_NUMBERS};
 
 use crate::maps::{CONTROL, IN_FLIGHT, PLANS, SCRATCH, SCRATCH_EXIT};
 use crate::send::{Outcome, count, send};
@@ -22,7 +22,7 @@ fn sys_exit(context: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn try_sys_exit(context: &BtfTracePointContext) -> Option<()> {
     let regs: *const u64 = context.arg(0);
-    let number = registers::number_at_exit(regs as u64);
+    let number = registers::number_at_exit(regs);
     if number >= u64::from(SYSCALL_NUMBERS) {
         return None;
     }
@@ -42,14 +42,19 @@ fn try_sys_exit(context: &BtfTracePointContext) -> Option<()> {
         return None;
     };
     let result: i64 = context.arg(1);
-    judge_and_send(call, task, result);
+    judge_and_send(context, call, task, result);
     // Only now: another CPU may take the element for a call of its own as soon as it is free.
     let _ = IN_FLIGHT.remove(&task);
     None
 }
 
 #[inline(always)]
-fn judge_and_send(call: *const collector_ebpf::InFlight, task: u64, result: i64) -> Option<()> {
+fn judge_and_send(
+    context: &BtfTracePointContext,
+    call: *const InFlight,
+    task: u64,
+    result: i64,
+) -> Option<()> {
     // SAFETY: the element stays this task's until it is removed, and this task is here.
     let in_flight = unsafe { &*call };
     let active = CONTROL.get(0)?.active;
@@ -64,7 +69,8 @@ fn judge_and_send(call: *const collector_ebpf::InFlight, task: u64, result: i64)
     let scratch = SCRATCH.get_ptr_mut(SCRATCH_EXIT)?;
     // SAFETY: this program's own element on this CPU.
     let facts = unsafe { &mut (*scratch).facts };
-    judging::gather(facts, task, &in_flight.args);
+    judging::gather(facts, task, &in_flight.args, &plan);
+    judging::gather_rest(facts, task);
     facts.set_result(result);
     let judgement = judging::ruling(buffer, plan.start, facts);
     if judgement.ruling == Ruling::NO {
@@ -75,6 +81,6 @@ fn judge_and_send(call: *const collector_ebpf::InFlight, task: u64, result: i64)
         generation: active.generation,
         result: Some(result),
     };
-    send(scratch, call, task, outcome);
+    send(context, scratch, call, task, outcome);
     None
 }

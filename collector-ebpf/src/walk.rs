@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use collector_ebpf::string_flags;
 
 use crate::draft::{Label, end, grow, open, place, seal, unreadable, within};
-use crate::kernel::pointer;
+use crate::kernel::{pointer, read};
 use crate::maps::{Scratch, offset};
 
 /// Names and mounts passed on one path; a longer one is marked as truncated.
@@ -25,10 +25,8 @@ pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
         kind: kind as u8,
         argument: 0,
     };
-    let root_vfsmount = pointer(fs, offset!(fs_root) + offset!(path_mnt));
-    let root_dentry = pointer(fs, offset!(fs_root) + offset!(path_dentry));
-    let mut vfsmount = pointer(path, offset!(path_mnt));
-    let mut dentry = pointer(path, offset!(path_dentry));
+    let [root_vfsmount, root_dentry]: [u64; 2] = read(fs, offset!(fs_root));
+    let [mut vfsmount, mut dentry]: [u64; 2] = read(path, 0);
     if dentry == 0 || vfsmount == 0 {
         unreadable(scratch, label);
         return;
@@ -59,7 +57,7 @@ pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
         let Some(at) = within(end(scratch), NAME_BYTES) else {
             break;
         };
-        let name = pointer(dentry, offset!(dentry_name));
+        let [parent, name] = parent_and_name(dentry);
         // SAFETY: `within` left room for the longest name; the helper checks `name` itself.
         let length = unsafe {
             bpf_probe_read_kernel_str(
@@ -72,7 +70,6 @@ pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
             break;
         }
         grow(scratch, length as u64);
-        let parent = pointer(dentry, offset!(dentry_parent));
         if parent == dentry {
             // Neither the root of its mount nor below anything: a memfd or the like.
             flags &= !(string_flags::TRUNCATED | string_flags::DELETED);
@@ -82,4 +79,18 @@ pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
         dentry = parent;
     }
     seal(scratch, label, flags);
+}
+
+/// `d_parent` and `d_name.name`. In every kernel so far they stand close enough for one read.
+#[inline(always)]
+fn parent_and_name(dentry: u64) -> [u64; 2] {
+    if offset!(dentry_name) == offset!(dentry_parent) + 16 {
+        let [parent, _hash, name]: [u64; 3] = read(dentry, offset!(dentry_parent));
+        [parent, name]
+    } else {
+        [
+            pointer(dentry, offset!(dentry_parent)),
+            pointer(dentry, offset!(dentry_name)),
+        ]
+    }
 }

@@ -45,13 +45,15 @@ pub enum BtfError {
         /// The member, with dots between the names.
         member: &'static str,
     },
-    /// The identities in `struct cred` do not stand in the usual order, one after the other.
+    /// Members that always stood one after the other do not.
     #[error(
-        "struct cred of kernel {release} is laid out at random (CONFIG_RANDSTRUCT); {member} is not where expected"
+        "struct {structure} of kernel {release} is laid out at random (CONFIG_RANDSTRUCT); {member} is not where expected"
     )]
     RandomLayout {
         /// The kernel's release.
         release: String,
+        /// The structure's name.
+        structure: &'static str,
         /// The first member out of order.
         member: &'static str,
     },
@@ -115,8 +117,6 @@ impl KernelTypes {
             file_path: self.offset("file", "f_path")?,
             fs_pwd: self.offset("fs_struct", "pwd")?,
             fs_root: self.offset("fs_struct", "root")?,
-            path_mnt: self.offset("path", "mnt")?,
-            path_dentry: self.offset("path", "dentry")?,
             dentry_parent: self.offset("dentry", "d_parent")?,
             dentry_name: self.offset("dentry", "d_name.name")?,
             dentry_hash_pprev: self.offset("dentry", "d_hash.pprev")?,
@@ -125,21 +125,35 @@ impl KernelTypes {
             mount_parent: self.offset("mount", "mnt_parent")?,
             mount_mountpoint: self.offset("mount", "mnt_mountpoint")?,
         };
-        // The programs read the eight identities at once.
-        for (place, member) in [
+        // The programs read these at once.
+        let ids = [
             "uid", "gid", "suid", "sgid", "euid", "egid", "fsuid", "fsgid",
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            if self.offset("cred", member)? != layout.cred_uid + 4 * place as u32 {
+        ];
+        self.expect_in_order("cred", layout.cred_uid, 4, &ids)?;
+        self.expect_in_order("path", 0, 8, &["mnt", "dentry"])?;
+        Ok(layout)
+    }
+
+    /// That `members` stand one after the other from `start` on, each `size` bytes long.
+    fn expect_in_order(
+        &self,
+        structure: &'static str,
+        start: u32,
+        size: u32,
+        members: &[&'static str],
+    ) -> Result<(), BtfError> {
+        let mut expected = start;
+        for member in members {
+            if self.offset(structure, member)? != expected {
                 return Err(BtfError::RandomLayout {
                     release: self.release.clone(),
+                    structure,
                     member,
                 });
             }
+            expected += size;
         }
-        Ok(layout)
+        Ok(())
     }
 
     /// Bytes from the start of `structure` to `member`, whose names are separated by dots.
@@ -233,7 +247,7 @@ mod tests {
         let Some(types) = running() else { return };
         let layout = types.layout().unwrap();
         assert_ne!(layout.task_cred, layout.task_real_parent);
-        assert_eq!(layout.path_dentry, layout.path_mnt + 8);
+        assert_ne!(layout.fs_pwd, layout.fs_root);
     }
 
     #[test]

@@ -76,12 +76,12 @@ impl Mirror {
                     continue;
                 }
                 program.splice(0..0, exclude.iter().cloned());
-                let start = *programs
+                let mut plan = calls::plan(arch, syscall);
+                plan.flags |= asks(&program);
+                plan.start = *programs
                     .entry(program)
                     .or_insert_with_key(|program| mirror.add(program));
-                mirror.overflowed += u32::from(start == 0);
-                let mut plan = calls::plan(arch, syscall);
-                plan.start = start;
+                mirror.overflowed += u32::from(plan.start == 0);
                 mirror.plans[syscall as usize][index] = plan;
             }
         }
@@ -301,6 +301,18 @@ const CERTAIN: Test = Test {
     value: 1,
     groups: Groups::DoNot,
 };
+
+/// Which facts beyond the usual ones a program compares: the BPF programs do not read the others.
+fn asks(program: &[Compiled]) -> u16 {
+    program
+        .iter()
+        .flat_map(|rule| &rule.tests)
+        .fold(0, |flags, test| match test.fact {
+            Fact::Auid | Fact::AuidSet | Fact::Session => flags | Plan::ASKS_LOGIN,
+            Fact::Personality => flags | Plan::ASKS_PERSONALITY,
+            _ => flags,
+        })
+}
 
 /// What is left of a rule for one call; none where it cannot match.
 fn compile_exit(rule: &Rule, place: usize, arch: Arch, syscall: u32) -> Option<Compiled> {

@@ -16,12 +16,13 @@ use std::net::{Ipv6Addr, TcpStream, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use collector::audit::arch::Arch;
 use collector::audit::rules::{Field, Operator, Rule};
 use collector::probe::decode::decode;
-use collector::probe::load::{Witness, WitnessConfig, WitnessError};
+use collector::probe::load::{LogLevel, Witness, WitnessConfig, WitnessError};
 use collector::probe::mirror::{Mirror, facts_of};
 use collector::probe::observation::{Captured, Observation, Verdict};
 use collector::probe::ring::Ring;
@@ -450,6 +451,56 @@ fn other_rules_take_over_at_once_and_the_old_ones_leave_nothing() {
     probe.witness.set_exempt(&[std::process::id()]).unwrap();
     open();
     assert_eq!(probe.take(), []);
+}
+
+#[test]
+fn the_programs_log_what_they_are_asked_to() {
+    let uid = 81_012;
+    let talkative = WitnessConfig {
+        log_level: LogLevel::Debug,
+        ..config()
+    };
+    let Some(mut probe) = probe_with(talkative, &[rule(uid, &["openat"])]) else {
+        return;
+    };
+    let lines = Lines::default();
+    as_user(uid, || sys::openat(libc::AT_FDCWD, c"/no/such", 0));
+    let tid = only(probe.take()).tid;
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(lines.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || probe.witness.flush_log());
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let expected = format!(
+        "DEBUG ebpf: call {} of task {tid} sampled",
+        number("openat")
+    );
+    assert!(lines.contains(&expected), "{lines}");
+}
+
+/// What a subscriber wrote.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[test]
