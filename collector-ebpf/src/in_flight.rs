@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::rules::Plan;
+use crate::plan::Plan;
 
 /// Bytes of a string argument kept from the entry. Longer ones are read again at the exit.
 pub const SLOT_BYTES: usize = 256;

@@ -6,20 +6,22 @@
 
 #![cfg_attr(not(test), no_std)]
 
+mod condition;
 mod counters;
+mod facts;
 mod in_flight;
+mod judge;
 mod layout;
-mod rules;
+mod plan;
 mod sample;
 
+pub use condition::{Action, Comparison, Condition, MAX_CONDITIONS, NO_RULE};
 pub use counters::Counters;
+pub use facts::{Fact, Facts, audited_result};
 pub use in_flight::{InFlight, SLOT_BYTES, Slot};
+pub use judge::{Conditions, Judgement, MAX_STEPS, Ruling, Walk, judge};
 pub use layout::Layout;
-pub use rules::{
-    Action, Active, Comparison, Condition, Conditions, Fact, Facts, Judgement, MAX_CONDITIONS,
-    MAX_STEPS, NO_PROGRAM, NO_RULE, Plan, Plans, Ruling, SYSCALL_NUMBERS, Walk, audited_result,
-    judge,
-};
+pub use plan::{Active, NO_PROGRAM, Plan, Plans, SYSCALL_NUMBERS};
 pub use sample::{AREA_BYTES, Sample, StringHeader, StringKind, VERSION, flags, string_flags};
 
 /// How many processes can be exempt from observation beside our own.

@@ -41,6 +41,12 @@ fn try_sys_exit(context: &BtfTracePointContext) -> Option<()> {
         count(|counters| counters.without_entry += 1);
         return None;
     };
+    // SAFETY: the element stays this task's until it is removed, and this task is here.
+    if u64::from(unsafe { (*call).syscall }) != number {
+        // Left over from a time when the programs were detached.
+        let _ = IN_FLIGHT.remove(&task);
+        return None;
+    }
     let result: i64 = context.arg(1);
     judge_and_send(context, call, task, result);
     // Only now: another CPU may take the element for a call of its own as soon as it is free.

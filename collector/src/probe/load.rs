@@ -6,20 +6,22 @@
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use collector_ebpf::{Active, Control, EXEMPT_PROCESSES, MAX_CONDITIONS, Plans, SYSCALL_NUMBERS};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use crate::audit::privilege::Capability;
-use crate::probe::btf::{BtfError, KernelTypes};
+use crate::probe::btf::KernelTypes;
+use crate::probe::error::{map_error, no_map, object_error, program_error};
 use crate::probe::features;
 use crate::probe::log::Forward;
 use crate::probe::mirror::Mirror;
 use crate::probe::ring::Ring;
+
+pub use crate::probe::error::WitnessError;
 
 /// The programs as the build script compiled them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/collector-ebpf"));
@@ -28,8 +30,6 @@ const PROGRAMS: [&str; 2] = ["sys_enter", "sys_exit"];
 /// How long a buffer of rules rests after it went out of force before it is written again. Programs run for
 /// microseconds, and may still be reading it.
 const BUFFER_REST: Duration = Duration::from_millis(20);
-/// How much of the verifier's words goes into an error.
-const VERIFIER_LINES: usize = 6;
 
 /// How the witness is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,71 +76,6 @@ impl LogLevel {
             Self::Debug => aya_log::Level::Debug as u8,
         }
     }
-}
-
-/// Why the witness does not work.
-#[derive(Debug, thiserror::Error)]
-pub enum WitnessError {
-    /// The kernel's types do not tell what the programs need.
-    #[error(transparent)]
-    Types(#[from] BtfError),
-    /// The kernel refuses BPF to us.
-    #[error("the kernel refuses to load BPF programs ({operation}): {reason}")]
-    Permission {
-        /// What was refused.
-        operation: &'static str,
-        /// Which capability is missing, or what else may be the reason.
-        reason: String,
-    },
-    /// The verifier rejected a program.
-    #[error("the kernel's verifier rejects the program {program}: {last_words}")]
-    Verifier {
-        /// The program.
-        program: &'static str,
-        /// The end of the verifier's log, on one line.
-        last_words: String,
-    },
-    /// A program could not be loaded or attached for another reason.
-    #[error("cannot {operation} the program {program}")]
-    Program {
-        /// The program.
-        program: &'static str,
-        /// `load` or `attach`.
-        operation: &'static str,
-        /// What went wrong.
-        #[source]
-        source: ProgramError,
-    },
-    /// The object or its maps could not be set up.
-    #[error("cannot set up the BPF maps")]
-    Object(#[source] Box<EbpfError>),
-    /// A map could not be read or written.
-    #[error("cannot {operation} the BPF map {map}")]
-    Map {
-        /// The map.
-        map: &'static str,
-        /// `open`, `read` or `write`.
-        operation: &'static str,
-        /// What went wrong.
-        #[source]
-        source: MapError,
-    },
-    /// The size of the ring is none the kernel takes.
-    #[error("the ring's size must be a power of two of at least {least} bytes, not {bytes}")]
-    RingSize {
-        /// What was asked for.
-        bytes: u32,
-        /// The page size.
-        least: u32,
-    },
-    /// More processes to exempt than there is room for.
-    #[error("at most {most} processes can be exempt from observation, not {count}")]
-    TooManyExempt {
-        /// How many were asked for.
-        count: usize,
-        /// The room.
-        most: usize,
-    },
 }
 
 /// What the programs have counted, over all CPUs. `attempted = submitted + ring_full + in_flight_full`, apart from
@@ -451,122 +386,9 @@ fn tracepoint<'a>(
         .map_err(|error| program_error(name, "load", error))
 }
 
-fn no_map(map: &'static str) -> WitnessError {
-    WitnessError::Map {
-        map,
-        operation: "open",
-        source: MapError::ElementNotFound,
-    }
-}
-
-fn map_error(map: &'static str, operation: &'static str) -> impl Fn(MapError) -> WitnessError {
-    move |source| WitnessError::Map {
-        map,
-        operation,
-        source,
-    }
-}
-
-/// Errors of creating maps: mostly permission.
-fn object_error(error: EbpfError) -> WitnessError {
-    if is_refused(&error) {
-        WitnessError::Permission {
-            operation: "creating maps",
-            reason: refusal(),
-        }
-    } else {
-        WitnessError::Object(Box::new(error))
-    }
-}
-
-fn program_error(
-    program: &'static str,
-    operation: &'static str,
-    source: ProgramError,
-) -> WitnessError {
-    if let ProgramError::LoadError { verifier_log, .. } = &source {
-        let words = verifier_log.to_string();
-        if !words.trim().is_empty() {
-            return WitnessError::Verifier {
-                program,
-                last_words: last_words(&words),
-            };
-        }
-    }
-    if is_refused(&source) {
-        WitnessError::Permission {
-            operation: if operation == "load" {
-                "loading a program"
-            } else {
-                "attaching a program"
-            },
-            reason: refusal(),
-        }
-    } else {
-        WitnessError::Program {
-            program,
-            operation,
-            source,
-        }
-    }
-}
-
-/// The end of a verifier's log, without its statistics.
-fn last_words(log: &str) -> String {
-    let mut lines: Vec<&str> = log
-        .lines()
-        .map(str::trim)
-        .filter(|line| {
-            !line.is_empty()
-                && !["verification time", "stack depth", "processed "]
-                    .iter()
-                    .any(|statistics| line.starts_with(statistics))
-        })
-        .collect();
-    lines.drain(..lines.len().saturating_sub(VERIFIER_LINES));
-    lines.join(" | ")
-}
-
-/// Whether EPERM or EACCES is at the bottom of an error.
-fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return error.kind() == std::io::ErrorKind::PermissionDenied;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// Why the kernel may have refused.
-fn refusal() -> String {
-    match features::missing_for_bpf() {
-        missing if missing.is_empty() => {
-            "the capabilities are there; a seccomp filter, a security module or lockdown forbids it"
-                .to_owned()
-        }
-        missing => {
-            let names: Vec<&str> = missing.into_iter().map(Capability::name).collect();
-            format!("{} missing", names.join(" and "))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_verifiers_log_is_cut_to_its_last_words() {
-        let log = "0: (b7) r0 = 1\n\nR2 unbounded memory access\nverification time 3 usec\nstack depth 0\nprocessed 2 insns\n";
-        assert_eq!(
-            last_words(log),
-            "0: (b7) r0 = 1 | R2 unbounded memory access"
-        );
-        let long = "x\n".repeat(100);
-        assert_eq!(last_words(&long).matches('x').count(), VERIFIER_LINES);
-    }
 
     #[test]
     fn a_ring_that_is_no_power_of_two_is_refused_before_anything_is_loaded() {

@@ -16,14 +16,13 @@ use collector_ebpf::{
 };
 
 use crate::audit::arch::Arch;
-use crate::audit::rules::{self, Action, Field, FilterList, Operator, Rule};
-use crate::probe::calls::{self, PermissionTest};
+use crate::audit::rules::{Action, FilterList, Rule};
+use crate::probe::calls;
+use crate::probe::compile::{self, Compiled, Groups};
 use crate::probe::observation::{Observation, Verdict};
 
 /// In place of a rule's number where a program did not fit.
-const MANY_RULES: u16 = u16::MAX - 1;
-/// The record type whose loss loses the event (kernel/auditsc.c `audit_log_exit`).
-const SYSCALL_RECORD: u32 = 1300;
+pub(super) const MANY_RULES: u16 = u16::MAX - 1;
 
 /// One set of rules in compiled form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ impl Mirror {
     /// them back; the others say nothing about system calls.
     pub fn compile(rules: &[Rule]) -> Self {
         let exit: Vec<&Rule> = on_list(rules, FilterList::EXIT);
-        let exclude = compile_exclude(&on_list(rules, FilterList::EXCLUDE));
+        let exclude = compile::exclude(&on_list(rules, FilterList::EXCLUDE));
         let mut mirror = Self {
             plans: vec![[Plan::NONE; 2]; SYSCALL_NUMBERS as usize],
             conditions: Vec::new(),
@@ -70,14 +69,14 @@ impl Mirror {
                     .iter()
                     .enumerate()
                     .filter(|(_, rule)| rule.names_syscall(syscall))
-                    .filter_map(|(place, rule)| compile_exit(rule, place, arch, syscall))
+                    .filter_map(|(place, rule)| compile::exit(rule, place, arch, syscall))
                     .collect();
                 if !program.iter().any(|rule| rule.action == Action::Always) {
                     continue;
                 }
                 program.splice(0..0, exclude.iter().cloned());
                 let mut plan = calls::plan(arch, syscall);
-                plan.flags |= asks(&program);
+                plan.flags |= compile::asks(&program);
                 plan.start = *programs
                     .entry(program)
                     .or_insert_with_key(|program| mirror.add(program));
@@ -258,282 +257,181 @@ impl Conditions for List<'_> {
     }
 }
 
-/// A rule as tests that must all hold; never empty.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Compiled {
-    action: Action,
-    number: u16,
-    tests: Vec<Test>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::rules::{Field, Operator, Permissions, Watched};
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Test {
-    fact: Fact,
-    comparison: Comparison,
-    value: u32,
-    groups: Groups,
-}
+    const ARCH: Arch = Arch::X86_64;
 
-/// Whether supplementary groups count.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Groups {
-    Count,
-    DoNot,
-}
+    fn exit() -> Rule {
+        Rule::always_exit().arch(ARCH).syscalls(ARCH, &["openat"])
+    }
 
-/// A condition once the call is known.
-enum Known {
-    True,
-    False,
-    Open(Test),
-}
+    fn never(mut rule: Rule) -> Rule {
+        rule.action = Action::Never;
+        rule
+    }
 
-const UNJUDGED: Test = Test {
-    fact: Fact::Unjudged,
-    comparison: Comparison::EQUAL,
-    value: 1,
-    groups: Groups::DoNot,
-};
+    fn excluding() -> Rule {
+        Rule::new(FilterList::EXCLUDE, Action::Always)
+    }
 
-const CERTAIN: Test = Test {
-    fact: Fact::One,
-    comparison: Comparison::EQUAL,
-    value: 1,
-    groups: Groups::DoNot,
-};
+    /// An openat(…, O_RDWR) by uid 5, gid 6, auid 1000 that failed with ENOENT.
+    fn facts() -> Facts {
+        let mut facts = Facts::default();
+        for (fact, value) in [
+            (Fact::One, 1),
+            (Fact::Pid, 100),
+            (Fact::Ppid, 50),
+            (Fact::Uid, 5),
+            (Fact::Gid, 6),
+            (Fact::Egid, 6),
+            (Fact::Auid, 1000),
+            (Fact::AuidSet, 1),
+        ] {
+            facts.set(fact, value);
+        }
+        facts.set_args(&[u64::MAX, 0x7fff_0000_1234, 2, 0o644, 0, 0, 0, 0]);
+        facts.set_result(-2);
+        facts
+    }
 
-/// Which facts beyond the usual ones a program compares: the BPF programs do not read the others.
-fn asks(program: &[Compiled]) -> u16 {
-    program
-        .iter()
-        .flat_map(|rule| &rule.tests)
-        .fold(0, |flags, test| match test.fact {
-            Fact::Auid | Fact::AuidSet | Fact::Session => flags | Plan::ASKS_LOGIN,
-            Fact::Personality => flags | Plan::ASKS_PERSONALITY,
-            _ => flags,
-        })
-}
+    fn judge_as(rules: &[Rule], name: &str) -> (Option<Verdict>, Option<u16>) {
+        let syscall = ARCH.syscall_number(name).unwrap();
+        let judgement = Mirror::compile(rules).judge(ARCH, syscall, &facts());
+        (judgement.verdict, judgement.rule)
+    }
 
-/// What is left of a rule for one call; none where it cannot match.
-fn compile_exit(rule: &Rule, place: usize, arch: Arch, syscall: u32) -> Option<Compiled> {
-    let mut tests = Vec::with_capacity(rule.conditions.len());
-    for condition in &rule.conditions {
-        match compile_condition(condition, arch, syscall) {
-            Known::True => {}
-            Known::False => return None,
-            Known::Open(test) => tests.push(test),
+    fn judge(rules: &[Rule]) -> (Option<Verdict>, Option<u16>) {
+        judge_as(rules, "openat")
+    }
+
+    const YES: Option<Verdict> = Some(Verdict::Inferred);
+    const MAYBE: Option<Verdict> = Some(Verdict::Maybe);
+
+    #[test]
+    fn only_calls_that_a_rule_always_names_are_covered() {
+        let only_never = Mirror::compile(&[never(exit())]);
+        let mirror = Mirror::compile(&[exit()]);
+        for syscall in 0..SYSCALL_NUMBERS {
+            assert_eq!(mirror.covers(ARCH, syscall), syscall == 257, "{syscall}");
+            assert!(!only_never.covers(ARCH, syscall));
+            assert!(!mirror.covers(Arch::I386, syscall));
+        }
+        assert!(!mirror.covers(ARCH, 257 | 0x4000_0000));
+        assert!(!mirror.covers(Arch(1), 257));
+    }
+
+    #[test]
+    fn a_rule_without_arch_is_for_both() {
+        let mut rule = Rule::always_exit();
+        rule.set_syscall(5);
+        let mirror = Mirror::compile(&[rule]);
+        assert!(mirror.covers(Arch::X86_64, 5) && mirror.covers(Arch::I386, 5));
+    }
+
+    #[test]
+    fn fields_compare_as_in_the_kernel() {
+        let errno = -2_i32 as u32;
+        for (field, operator, value, holds) in [
+            (Field::UID, Operator::EQUAL, 5, true),
+            (Field::UID, Operator::LESS, 5, false),
+            (Field::PPID, Operator::NOT_EQUAL, 50, false),
+            (Field::EXIT, Operator::EQUAL, errno, true),
+            (Field::EXIT, Operator::LESS, 0, false),
+            (Field::EXIT, Operator::GREATER, 0, true),
+            (Field::SUCCESS, Operator::EQUAL, 0, true),
+            (Field::SUCCESS, Operator::EQUAL, 1, false),
+            (Field::SUCCESS, Operator::NOT_EQUAL, 7, true),
+            (Field::LOGINUID, Operator::GREATER_OR_EQUAL, 1000, true),
+            (Field::LOGINUID, Operator::NOT_EQUAL, u32::MAX, true),
+            (Field::LOGINUID, Operator::EQUAL, u32::MAX, false),
+            (Field::LOGINUID_SET, Operator::EQUAL, 1, true),
+            // The upper half of an argument does not count.
+            (Field::ARG1, Operator::EQUAL, 0x1234, true),
+            (Field::ARG2, Operator::BIT_MASK, 3, true),
+            (Field::ARG2, Operator::BIT_TEST, 3, false),
+            (Field::GID, Operator::EQUAL, 6, true),
+            (Field::GID, Operator::NOT_EQUAL, 6, false),
+            // Users and groups know no bit operators.
+            (Field::UID, Operator::BIT_TEST, 5, false),
+            (Field::PERM, Operator::EQUAL, Permissions::WRITE.0, true),
+            (Field::PERM, Operator::EQUAL, Permissions::EXECUTE.0, false),
+            (Field::MSGTYPE, Operator::EQUAL, 1300, false),
+        ] {
+            let rule = exit().condition(field, operator, value).key("k");
+            let expected = if holds { (YES, Some(0)) } else { (None, None) };
+            assert_eq!(judge(&[rule]), expected, "{field:?} {operator:?} {value}");
         }
     }
-    Some(finish(
-        rule.action,
-        u16::try_from(place).unwrap_or(MANY_RULES),
-        tests,
-    ))
-}
 
-/// Puts the tests that decide before those that cannot: all must hold, so their order is free.
-fn finish(action: Action, number: u16, mut tests: Vec<Test>) -> Compiled {
-    tests.sort_by_key(|test| test.fact == Fact::Unjudged);
-    tests.dedup();
-    if tests.is_empty() {
-        tests.push(CERTAIN);
-    }
-    Compiled {
-        action,
-        number,
-        tests,
-    }
-}
-
-fn compile_condition(condition: &rules::Condition, arch: Arch, syscall: u32) -> Known {
-    let value = condition.value;
-    let Some(comparison) = comparison(condition.operator) else {
-        // kernel/auditfilter.c audit_comparator: an operator it does not know never holds.
-        return Known::False;
-    };
-    let test = |fact| {
-        Known::Open(Test {
-            fact,
-            comparison,
-            value,
-            groups: Groups::DoNot,
-        })
-    };
-    match condition.field {
-        Field::FILTERKEY => Known::True,
-        Field::ARCH => known(compare(arch.0, comparison, value)),
-        Field::PID => test(Fact::Pid),
-        Field::PPID => test(Fact::Ppid),
-        Field::PERS => test(Fact::Personality),
-        Field::SESSIONID => test(Fact::Session),
-        Field::LOGINUID_SET => test(Fact::AuidSet),
-        Field::EXIT => test(Fact::Exit),
-        Field::ARG0 => test(Fact::Arg0),
-        Field::ARG1 => test(Fact::Arg1),
-        Field::ARG2 => test(Fact::Arg2),
-        Field::ARG3 => test(Fact::Arg3),
-        // The kernel keeps 1 for success and 2 for failure, and compares with the one the rule's value stands for.
-        Field::SUCCESS => Known::Open(Test {
-            fact: Fact::Success,
-            comparison,
-            value: if value != 0 { 1 } else { 2 },
-            groups: Groups::DoNot,
-        }),
-        Field::PERM => permission(calls::permission_test(arch, syscall), comparison, value),
-        // Fields of the other lists, which audit_filter_rules does not know: they never hold.
-        Field::MSGTYPE | Field::FSTYPE => Known::False,
-        Field::WATCH
-        | Field::DIR
-        | Field::INODE
-        | Field::DEVMAJOR
-        | Field::DEVMINOR
-        | Field::FILETYPE
-        | Field::OBJ_UID
-        | Field::OBJ_GID
-            if calls::names_no_file(arch, syscall) && comparison != Comparison::NOT_EQUAL =>
-        {
-            Known::False
+    #[test]
+    fn fields_out_of_reach_are_maybe_and_nothing_else() {
+        for field in [Field::DIR, Field::WATCH, Field::EXE, Field::SUBJ_TYPE] {
+            let rule = exit().text(field, Operator::EQUAL, "/x");
+            assert_eq!(judge(&[rule.clone()]), (MAYBE, Some(0)), "{field:?}");
+            let other = rule.condition(Field::UID, Operator::EQUAL, 9);
+            assert_eq!(judge(&[other]), (None, None), "{field:?}");
         }
-        field => match identity(field, value) {
-            // audit_uid_comparator and audit_gid_comparator know no bit operators.
-            Some(_) if matches!(comparison, Comparison::BIT_MASK | Comparison::BIT_TEST) => {
-                Known::False
-            }
-            Some((fact, value)) => Known::Open(Test {
-                fact,
-                comparison,
-                value,
-                groups: if matches!(field, Field::GID | Field::EGID)
-                    && matches!(comparison, Comparison::EQUAL | Comparison::NOT_EQUAL)
-                {
-                    Groups::Count
-                } else {
-                    Groups::DoNot
-                },
-            }),
-            None => Known::Open(UNJUDGED),
-        },
+        // Supplementary groups are not at hand.
+        let group = exit().condition(Field::GID, Operator::EQUAL, 99);
+        assert_eq!(judge(&[group]), (MAYBE, Some(0)));
     }
-}
 
-/// Users and groups.
-fn identity(field: Field, value: u32) -> Option<(Fact, u32)> {
-    Some(match field {
-        Field::UID => (Fact::Uid, value),
-        Field::EUID => (Fact::Euid, value),
-        Field::SUID => (Fact::Suid, value),
-        Field::FSUID => (Fact::Fsuid, value),
-        Field::GID => (Fact::Gid, value),
-        Field::EGID => (Fact::Egid, value),
-        Field::SGID => (Fact::Sgid, value),
-        Field::FSGID => (Fact::Fsgid, value),
-        // kernel/auditfilter.c audit_data_to_entry takes auid=-1 for `loginuid_set=0`, whatever the operator.
-        Field::LOGINUID if value == u32::MAX => (Fact::AuidSet, 0),
-        Field::LOGINUID => (Fact::Auid, value),
-        _ => return None,
-    })
-}
-
-fn permission(test: PermissionTest, comparison: Comparison, value: u32) -> Known {
-    let negated = comparison == Comparison::NOT_EQUAL;
-    match test {
-        PermissionTest::Fixed(asked) => known((asked & value != 0) != negated),
-        // A test for *no* common bit has no comparison of its own.
-        _ if negated => Known::Open(UNJUDGED),
-        PermissionTest::OpenFlags1 | PermissionTest::OpenFlags2 => Known::Open(Test {
-            fact: if test == PermissionTest::OpenFlags1 {
-                Fact::OpenAccess1
-            } else {
-                Fact::OpenAccess2
-            },
-            comparison: Comparison::BIT_MASK,
-            value,
-            groups: Groups::DoNot,
-        }),
-        PermissionTest::Unknown => Known::Open(UNJUDGED),
-    }
-}
-
-/// The exclude list as rules `never` before all others (kernel/auditfilter.c `audit_filter`): where one drops the
-/// SYSCALL record, the event does not happen.
-fn compile_exclude(rules: &[&Rule]) -> Vec<Compiled> {
-    let mut compiled = Vec::new();
-    // The kernel stops at a field it does not know there, if it gets as far as that field.
-    let mut after_unknown = false;
-    'rules: for rule in rules {
-        let mut tests = Vec::new();
-        let mut unknown = false;
-        for condition in &rule.conditions {
-            let Some(comparison) = comparison(condition.operator) else {
-                continue 'rules;
-            };
-            let fact = match condition.field {
-                Field::MSGTYPE if compare(SYSCALL_RECORD, comparison, condition.value) => continue,
-                Field::MSGTYPE => continue 'rules,
-                Field::PID => Some((Fact::Pid, condition.value)),
-                Field::LOGINUID_SET => Some((Fact::AuidSet, condition.value)),
-                Field::UID | Field::GID | Field::LOGINUID => {
-                    identity(condition.field, condition.value)
-                }
-                Field::EXE
-                | Field::SUBJ_USER
-                | Field::SUBJ_ROLE
-                | Field::SUBJ_TYPE
-                | Field::SUBJ_SEN
-                | Field::SUBJ_CLR => None,
-                _ => {
-                    unknown = true;
-                    continue;
-                }
-            };
-            tests.push(fact.map_or(UNJUDGED, |(fact, value)| Test {
-                fact,
-                comparison,
-                value,
-                groups: Groups::DoNot,
-            }));
+    #[test]
+    fn a_watch_reaches_the_calls_that_may_do_what_it_asks_about() {
+        let watch = [Rule::watch(Watched::Directory(b"/etc"), Permissions::WRITE)];
+        assert_eq!(judge_as(&watch, "openat").0, MAYBE);
+        assert_eq!(judge_as(&watch, "unlink").0, MAYBE);
+        assert_eq!(judge_as(&watch, "openat2").0, MAYBE);
+        for name in ["read", "getppid", "chmod", "execve"] {
+            assert_eq!(judge_as(&watch, name).0, None, "{name}");
         }
-        if unknown {
-            after_unknown = true;
-            continue;
-        }
-        if after_unknown {
-            tests.push(UNJUDGED);
-        }
-        compiled.push(finish(Action::Never, MANY_RULES, tests));
     }
-    compiled
-}
 
-fn comparison(operator: Operator) -> Option<Comparison> {
-    Some(match operator {
-        Operator::EQUAL => Comparison::EQUAL,
-        Operator::NOT_EQUAL => Comparison::NOT_EQUAL,
-        Operator::LESS => Comparison::LESS,
-        Operator::GREATER => Comparison::GREATER,
-        Operator::LESS_OR_EQUAL => Comparison::LESS_OR_EQUAL,
-        Operator::GREATER_OR_EQUAL => Comparison::GREATER_OR_EQUAL,
-        Operator::BIT_MASK => Comparison::BIT_MASK,
-        Operator::BIT_TEST => Comparison::BIT_TEST,
-        _ => return None,
-    })
-}
-
-/// `audit_comparator` where the left-hand side is known already.
-fn compare(left: u32, comparison: Comparison, right: u32) -> bool {
-    match comparison {
-        Comparison::EQUAL => left == right,
-        Comparison::NOT_EQUAL => left != right,
-        Comparison::LESS => left < right,
-        Comparison::GREATER => left > right,
-        Comparison::LESS_OR_EQUAL => left <= right,
-        Comparison::GREATER_OR_EQUAL => left >= right,
-        Comparison::BIT_MASK => left & right != 0,
-        Comparison::BIT_TEST => left & right == right,
-        _ => false,
+    #[test]
+    fn the_exclude_list_takes_verdicts_back() {
+        let msgtype = |number| excluding().condition(Field::MSGTYPE, Operator::EQUAL, number);
+        assert_eq!(judge(&[exit(), msgtype(1300)]), (None, None));
+        assert_eq!(judge(&[exit(), msgtype(1307)]), (YES, Some(0)));
+        let by_uid = excluding().condition(Field::UID, Operator::EQUAL, 5);
+        assert_eq!(judge(&[exit(), by_uid]), (None, None));
+        let by_exe = excluding().text(Field::EXE, Operator::EQUAL, "/x");
+        assert_eq!(judge(&[exit(), by_exe]), (MAYBE, None));
+        // A field that list does not know ends the kernel's walk, so that what follows may not count.
+        let odd = excluding().condition(Field::EUID, Operator::EQUAL, 5);
+        assert_eq!(judge(&[exit(), odd.clone()]), (YES, Some(0)));
+        assert_eq!(judge(&[exit(), odd, msgtype(1300)]), (MAYBE, None));
     }
-}
 
-fn known(holds: bool) -> Known {
-    if holds { Known::True } else { Known::False }
+    #[test]
+    fn places_count_within_the_exit_list_only() {
+        let rules = [
+            Rule::new(FilterList::TASK, Action::Never),
+            exit().condition(Field::UID, Operator::EQUAL, 9),
+            excluding().condition(Field::MSGTYPE, Operator::EQUAL, 1),
+            exit(),
+        ];
+        assert_eq!(judge(&rules), (YES, Some(1)));
+        assert_eq!(Mirror::compile(&rules).exit_rules(), 2);
+    }
+
+    #[test]
+    fn the_same_rules_share_one_program() {
+        let all = Mirror::compile(&[Rule::always_exit().all_syscalls()]);
+        assert_eq!(all.conditions().len(), 2);
+    }
+
+    #[test]
+    fn rules_beyond_the_room_are_maybe_not_forgotten() {
+        let rules: Vec<Rule> = (0..MAX_CONDITIONS)
+            .map(|uid| exit().condition(Field::UID, Operator::EQUAL, 1_000_000 + uid))
+            .collect();
+        let mirror = Mirror::compile(&rules);
+        assert_eq!(mirror.overflowed(), 1);
+        assert!(mirror.conditions().len() <= MAX_CONDITIONS as usize);
+        let judgement = mirror.judge(ARCH, 257, &facts());
+        assert_eq!((judgement.verdict, judgement.rule), (MAYBE, None));
+    }
 }

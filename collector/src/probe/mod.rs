@@ -2,7 +2,9 @@
 
 pub mod btf;
 pub mod calls;
+mod compile;
 pub mod decode;
+pub mod error;
 pub mod features;
 pub mod load;
 mod log;

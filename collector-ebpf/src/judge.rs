@@ -1,249 +1,17 @@
-//! The audit rules in compiled form, and the evaluator.
+//! The evaluator of compiled rules, which the programs and the collector share.
 //!
-//! A rule becomes a run of [`Condition`]s; the last one of a rule carries its action, and each one carries where the
-//! next rule begins. The list for one (arch, system call) is such runs one after the other. Evaluation is
-//! three-valued: a field that cannot be judged here makes its rule *maybe*, and the first rule that surely matches
-//! ends the walk, as in kernel/auditsc.c `__audit_filter_op`. Comparisons are those of `audit_comparator` in
-//! kernel/auditfilter.c (6.12): unsigned and 32 bits wide, also for `exit` and the arguments.
+//! Evaluation is three-valued: a field that cannot be judged here makes its rule *maybe*, and the first rule that
+//! surely matches ends the walk, as in kernel/auditsc.c `__audit_filter_op`. Comparisons are those of
+//! `audit_comparator` in kernel/auditfilter.c (6.12): unsigned and 32 bits wide, also for `exit` and the arguments.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// System call numbers a rule's mask can name (`AUDIT_BITMASK_SIZE` words of 32 bits).
-pub const SYSCALL_NUMBERS: u32 = 2048;
-/// Conditions in one compiled set of rules.
-pub const MAX_CONDITIONS: u32 = 8192;
+use crate::condition::{Condition, NO_RULE};
+use crate::facts::Facts;
+use crate::plan::NO_PROGRAM;
+
 /// Conditions looked at for one call; more make the verdict *maybe*.
 pub const MAX_STEPS: u32 = 256;
-/// [`Plan::start`] of a call that no rule reports, and the end of a program.
-pub const NO_PROGRAM: u16 = u16::MAX;
-/// No rule in particular.
-pub const NO_RULE: u16 = u16::MAX;
-
-/// Which of the two buffers of rules is in force, and which generation that is.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C, align(8))]
-pub struct Active {
-    /// 0 or 1.
-    pub buffer: u32,
-    /// Counts the refreshes.
-    pub generation: u32,
-}
-
-/// What to do about one system call of one arch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Plan {
-    /// The first condition of its rules, or [`NO_PROGRAM`].
-    pub start: u16,
-    /// See the constants.
-    pub flags: u16,
-    /// The arguments that are paths, each plus one; 0 is none.
-    pub paths: [u8; 2],
-    /// The argument that points to a `struct sockaddr`, plus one; 0 is none.
-    pub sockaddr: u8,
-    /// The argument that holds its length, plus one.
-    pub sockaddr_length: u8,
-}
-
-impl Plan {
-    /// The call does not come back (exit, exit_group): sampled at its entry.
-    pub const NO_RETURN: u16 = 1;
-    /// The call replaces the program: on success its argument vector is read from the new memory.
-    pub const EXEC: u16 = 2;
-    /// The call may change uids, gids or groups, so they say nothing at its entry.
-    pub const CHANGES_IDS: u16 = 4;
-    /// The call may change login uid, session or personality.
-    pub const CHANGES_LOGIN: u16 = 8;
-    /// The call changes the working directory; audit records the old one.
-    pub const CHANGES_CWD: u16 = 16;
-    /// `sockaddr` names a `struct msghdr` that holds address and length.
-    pub const MESSAGE: u16 = 32;
-    /// The call is socketcall(2), which hides its arguments behind a pointer.
-    pub const SOCKETCALL: u16 = 64;
-    /// A rule asks for login uid or session.
-    pub const ASKS_LOGIN: u16 = 128;
-    /// A rule asks for the personality.
-    pub const ASKS_PERSONALITY: u16 = 256;
-
-    /// Nothing to do.
-    pub const NONE: Self = Self {
-        start: NO_PROGRAM,
-        flags: 0,
-        paths: [0; 2],
-        sockaddr: 0,
-        sockaddr_length: 0,
-    };
-}
-
-/// Both buffers' plans for one system call number, by buffer and then by arch (0: the machine's own, 1: its 32-bit
-/// one). Together in one map element, so that an exit finds with one look-up whether its entry may be in flight,
-/// also when the rules changed in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Plans {
-    /// `[buffer][arch]`
-    pub plans: [[Plan; 2]; 2],
-}
-
-impl Plans {
-    /// Nothing to do in either buffer.
-    pub const NONE: Self = Self {
-        plans: [[Plan::NONE; 2]; 2],
-    };
-}
-
-const _: () = assert!(size_of::<Plans>() == 32);
-
-/// One comparison of a compiled rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Condition {
-    /// The right-hand side.
-    pub value: u32,
-    /// Where the next rule begins, or [`NO_PROGRAM`].
-    pub next_rule: u16,
-    /// The rule's place in its list.
-    pub rule: u16,
-    /// [`Fact`] as a number.
-    pub fact: u8,
-    /// [`Comparison`] bits.
-    pub comparison: u8,
-    /// See the constants.
-    pub flags: u8,
-    /// Zero.
-    pub padding: u8,
-}
-
-const _: () = assert!(size_of::<Condition>() == 12);
-
-impl Condition {
-    /// The rule's last condition.
-    pub const LAST: u8 = 1;
-    /// The rule's action is `always`, otherwise `never`.
-    pub const ALWAYS: u8 = 2;
-    /// The supplementary groups count too where the comparison says no (`=`) or yes (`!=`); they are not known
-    /// here, so only the other answer is sure.
-    pub const GROUPS: u8 = 4;
-}
-
-/// A comparison as the set of outcomes that satisfy it, so that evaluating needs no branches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Comparison(pub u8);
-
-impl Comparison {
-    /// `=`
-    pub const EQUAL: Self = Self(0b00010);
-    /// `!=`
-    pub const NOT_EQUAL: Self = Self(0b00101);
-    /// `<`
-    pub const LESS: Self = Self(0b00001);
-    /// `>`
-    pub const GREATER: Self = Self(0b00100);
-    /// `<=`
-    pub const LESS_OR_EQUAL: Self = Self(0b00011);
-    /// `>=`
-    pub const GREATER_OR_EQUAL: Self = Self(0b00110);
-    /// `&`: any bit in common.
-    pub const BIT_MASK: Self = Self(0b01000);
-    /// `&=`: all bits of the right-hand side.
-    pub const BIT_TEST: Self = Self(0b10000);
-}
-
-/// What a condition looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Fact {
-    /// Always 1.
-    One,
-    /// What cannot be judged here.
-    Unjudged,
-    /// Process.
-    Pid,
-    /// Parent process.
-    Ppid,
-    /// `cred.uid`; this and the seven that follow stand in the kernel's order.
-    Uid,
-    /// `cred.gid`
-    Gid,
-    /// `cred.suid`
-    Suid,
-    /// `cred.sgid`
-    Sgid,
-    /// `cred.euid`
-    Euid,
-    /// `cred.egid`
-    Egid,
-    /// `cred.fsuid`
-    Fsuid,
-    /// `cred.fsgid`
-    Fsgid,
-    /// Login uid.
-    Auid,
-    /// 1 where the login uid is set.
-    AuidSet,
-    /// Login session.
-    Session,
-    /// Personality.
-    Personality,
-    /// The result, restart codes as -EINTR.
-    Exit,
-    /// 1 for success, 2 for failure (`AUDITSC_SUCCESS`, `AUDITSC_FAILURE`).
-    Success,
-    /// First argument.
-    Arg0,
-    /// Second argument.
-    Arg1,
-    /// Third argument.
-    Arg2,
-    /// Fourth argument.
-    Arg3,
-    /// The `AUDIT_PERM_*` bits that the open flags in the second argument ask for (open).
-    OpenAccess1,
-    /// The same of the third argument (openat).
-    OpenAccess2,
-}
-
-impl Fact {
-    /// This fact's bit in [`Facts::known`] and [`Facts::impossible`].
-    pub const fn bit(self) -> u32 {
-        1 << self as u32
-    }
-
-    /// Facts that calls with [`Plan::CHANGES_IDS`] may change.
-    pub const IDS: u32 = Self::Uid.bit()
-        | Self::Gid.bit()
-        | Self::Suid.bit()
-        | Self::Sgid.bit()
-        | Self::Euid.bit()
-        | Self::Egid.bit()
-        | Self::Fsuid.bit()
-        | Self::Fsgid.bit();
-    /// Facts that calls with [`Plan::CHANGES_LOGIN`] may change.
-    pub const LOGIN: u32 =
-        Self::Auid.bit() | Self::AuidSet.bit() | Self::Session.bit() | Self::Personality.bit();
-    /// Facts that exist only once the call has returned.
-    pub const RESULT: u32 = Self::Exit.bit() | Self::Success.bit();
-    /// All facts that can be judged at all.
-    pub const ALL: u32 = ((1 << (Self::OpenAccess2 as u32 + 1)) - 1) & !Self::Unjudged.bit();
-}
-
-/// What is known about a call.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct Facts {
-    /// By [`Fact`].
-    pub values: [u32; 32],
-    /// Bits of the facts that are known.
-    pub known: u32,
-    /// Bits of the facts the call will never have; comparing them is false, whatever the operator.
-    pub impossible: u32,
-    /// Where [`judge`] keeps what it knows so far.
-    pub walk: Walk,
-}
 
 /// The state of an evaluation, and at its end the result.
 ///
@@ -281,62 +49,6 @@ macro_rules! store {
         // SAFETY: a field of a live structure that nobody else uses; volatile for the reason given there.
         unsafe { (&raw mut $place).write_volatile(value) }
     }};
-}
-
-impl Facts {
-    /// Sets a known fact.
-    #[inline(always)]
-    pub fn set(&mut self, fact: Fact, value: u32) {
-        self.values[fact as usize] = value;
-        self.known |= fact.bit();
-    }
-
-    /// Sets what follows from a result. Restart codes are told as -EINTR and success is anything but an errno
-    /// (`audit_return_fixup` in kernel/auditsc.c, `is_syscall_success` in asm/ptrace.h).
-    #[inline(always)]
-    pub fn set_result(&mut self, result: i64) {
-        self.set(Fact::Exit, audited_result(result) as u32);
-        self.set(
-            Fact::Success,
-            if (-4095..0).contains(&result) { 2 } else { 1 },
-        );
-    }
-
-    /// Sets what follows from the arguments (six, and two that are never used).
-    #[inline(always)]
-    pub fn set_args(&mut self, args: &[u64; 8]) {
-        self.set(Fact::Arg0, args[0] as u32);
-        self.set(Fact::Arg1, args[1] as u32);
-        self.set(Fact::Arg2, args[2] as u32);
-        self.set(Fact::Arg3, args[3] as u32);
-        self.set(Fact::OpenAccess1, open_access(args[1]));
-        self.set(Fact::OpenAccess2, open_access(args[2]));
-    }
-}
-
-/// The result as an audit record prints it.
-pub const fn audited_result(result: i64) -> i64 {
-    // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND and ERESTART_RESTARTBLOCK, but not ENOIOCTLCMD among them.
-    if result <= -512 && result >= -516 && result != -515 {
-        -4
-    } else {
-        result
-    }
-}
-
-/// `ACC_MODE` of include/linux/fs.h: read is 4, write is 2, as in `AUDIT_PERM_READ` and `AUDIT_PERM_WRITE`.
-#[inline(always)]
-const fn open_access(flags: u64) -> u32 {
-    (0x6624 >> ((flags as u32 & 3) * 4)) & 0xf
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// No event.
-    Never,
-    /// An event.
-    Always,
 }
 
 /// What the rules say of a call.
@@ -490,6 +202,8 @@ const GROUPS_BIT: u32 = Condition::GROUPS.trailing_zeros();
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::condition::{Action, Comparison};
+    use crate::facts::Fact;
 
     struct List(Vec<Condition>);
 
@@ -659,29 +373,5 @@ mod tests {
         let rules = vec![rule; MAX_STEPS as usize];
         assert_eq!(ruling(&rules, &[(Fact::Uid, 6)]).0, Ruling::MAYBE);
         assert_eq!(ruling(&rules[1..], &[(Fact::Uid, 6)]).0, Ruling::NO);
-    }
-
-    #[test]
-    fn results_read_as_audit_prints_them() {
-        for (result, printed, success) in [
-            (3, 3, 1),
-            (-2, -2, 2),
-            (-512, -4, 2),
-            (-516, -4, 2),
-            (-515, -515, 2),
-            (-4095, -4095, 2),
-            (-4096, -4096, 1),
-        ] {
-            let mut facts = Facts::default();
-            facts.set_result(result);
-            assert_eq!(facts.values[Fact::Exit as usize], printed as u32);
-            assert_eq!(facts.values[Fact::Success as usize], success, "{result}");
-        }
-    }
-
-    #[test]
-    fn open_flags_ask_for_read_write_or_both() {
-        assert_eq!([0, 1, 2, 3].map(open_access), [4, 2, 6, 6]);
-        assert_eq!(open_access(0o2000000), 4);
     }
 }
