@@ -33,7 +33,7 @@ pub(crate) fn ruling(buffer: u32, start: u16, facts: &mut Facts) -> Judgement {
 /// Fills in the arguments and who makes the call, as far as the rules ask: each fact is a read of kernel memory, and
 /// most calls end with this.
 #[inline(always)]
-pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8], plan: &Plan) {
+pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8], plan: *const Plan) {
     facts.known = 0;
     facts.impossible = 0;
     facts.set(Fact::One, 1);
@@ -47,10 +47,10 @@ pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8], plan: &Plan)
     facts.set(Fact::Egid, ids[5]);
     facts.set(Fact::Fsuid, ids[6]);
     facts.set(Fact::Fsgid, ids[7]);
-    if plan.flags & Plan::ASKS_LOGIN != 0 {
+    if flags(plan) & Plan::ASKS_LOGIN != 0 {
         gather_login(facts, task);
     }
-    if plan.flags & Plan::ASKS_PERSONALITY != 0 {
+    if flags(plan) & Plan::ASKS_PERSONALITY != 0 {
         facts.set(Fact::Personality, read(task, offset!(task_personality)));
     }
     facts.set_args(args);
@@ -74,13 +74,20 @@ fn gather_login(facts: &mut Facts, task: u64) {
 
 /// At an entry: forgets what the call itself, or time while it lasts, may change before the kernel judges it.
 #[inline(always)]
-pub(crate) fn forget_what_may_change(facts: &mut Facts, plan: &Plan) {
-    let mut changing = Fact::RESULT | Fact::Ppid.bit();
-    if plan.flags & Plan::CHANGES_IDS != 0 {
-        changing |= Fact::IDS;
+pub(crate) fn forget_what_may_change(facts: &mut Facts, plan: *const Plan) {
+    facts.known &= !(Fact::RESULT | Fact::Ppid.bit());
+    if flags(plan) & Plan::CHANGES_IDS != 0 {
+        facts.known &= !Fact::IDS;
     }
-    if plan.flags & Plan::CHANGES_LOGIN != 0 {
-        changing |= Fact::LOGIN;
+    if flags(plan) & Plan::CHANGES_LOGIN != 0 {
+        facts.known &= !Fact::LOGIN;
     }
-    facts.known &= !changing;
+}
+
+/// A plan's flags, read anew each time. Once tested, a value in a register is another value to the verifier on either
+/// side of the branch, and what follows would be verified for each combination of them.
+#[inline(always)]
+pub(crate) fn flags(plan: *const Plan) -> u16 {
+    // SAFETY: every plan here is in a valid map element.
+    unsafe { (&raw const (*plan).flags).read_volatile() }
 }

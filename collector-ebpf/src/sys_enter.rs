@@ -1,5 +1,8 @@
 //! `tp_btf/sys_enter`: remembers the calls that the rules may report.
 //!
+//! Why this kind of program (medians on 6.18, a map look-up each at entry and exit, getppid at 203 ns without): plain
+//! tracepoint +234 ns, and it needs tracefs; raw tracepoint +151 ns; tp_btf with plain loads of registers +126 ns.
+//!
 //! Minimum kernel: 5.8 (BPF_MAP_TYPE_RINGBUF; tp_btf is 5.5, bpf_probe_read_user 5.5, bounded loops 5.3).
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
@@ -44,11 +47,13 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     // SAFETY: this program's own element on this CPU.
     let (facts, call) = unsafe { (&mut (*scratch).facts, &mut (*scratch).in_flight) };
     let regs: *const u64 = context.arg(0);
+    call.plan = plan;
+    call.arch = registers::ARCHES[arch & 1];
+    call.syscall = number as u32;
     call.args = registers::arguments(regs, arch);
-    judging::gather(facts, task, &call.args, &plan);
-    let returns = plan.flags & Plan::NO_RETURN == 0;
-    if returns {
-        judging::forget_what_may_change(facts, &plan);
+    judging::gather(facts, task, &call.args, &raw const call.plan);
+    if returns(&raw const call.plan) {
+        judging::forget_what_may_change(facts, &raw const call.plan);
     } else {
         judging::gather_rest(facts, task);
         facts.impossible = Fact::RESULT;
@@ -59,10 +64,7 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     }
     // SAFETY: a helper without arguments.
     call.entry_ns = unsafe { bpf_ktime_get_ns() };
-    call.arch = registers::ARCHES[arch & 1];
-    call.syscall = number as u32;
-    call.plan = plan;
-    if returns {
+    if returns(&raw const call.plan) {
         arguments::capture(scratch, task);
         if IN_FLIGHT.insert(&task, &*call, 0).is_err() {
             count(|counters| {
@@ -80,6 +82,11 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     };
     send(context, scratch, call, task, outcome);
     None
+}
+
+#[inline(always)]
+fn returns(plan: *const Plan) -> bool {
+    judging::flags(plan) & Plan::NO_RETURN == 0
 }
 
 /// Whether the process is our own or one the kernel never audits.

@@ -73,11 +73,19 @@ fn judge_and_send(
         return None;
     }
     let scratch = SCRATCH.get_ptr_mut(SCRATCH_EXIT)?;
-    // SAFETY: this program's own element on this CPU.
-    let facts = unsafe { &mut (*scratch).facts };
-    judging::gather(facts, task, &in_flight.args, &plan);
+    // SAFETY: this program's own element on this CPU. The result goes through it for the reason given at
+    // `judging::flags`.
+    let (facts, own_plan, own_result) = unsafe {
+        (*scratch).in_flight.plan = plan;
+        let own_result = &raw mut (*scratch).sample.result;
+        own_result.write_volatile(result);
+        let own_plan = &raw const (*scratch).in_flight.plan;
+        (&mut (*scratch).facts, own_plan, own_result)
+    };
+    judging::gather(facts, task, &in_flight.args, own_plan);
     judging::gather_rest(facts, task);
-    facts.set_result(result);
+    // SAFETY: as above.
+    facts.set_result(unsafe { own_result.read_volatile() });
     let judgement = judging::ruling(buffer, plan.start, facts);
     if judgement.ruling == Ruling::NO {
         return None;
@@ -85,7 +93,8 @@ fn judge_and_send(
     let outcome = Outcome {
         judgement,
         generation: active.generation,
-        result: Some(result),
+        // SAFETY: as above.
+        result: Some(unsafe { own_result.read_volatile() }),
     };
     send(context, scratch, call, task, outcome);
     None
