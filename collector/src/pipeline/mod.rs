@@ -119,6 +119,8 @@ pub async fn run(
     let sink = SinkHandle::spawn(output::sink_config(&config.output))?;
     let mut client = Client::connect()?;
     let delivery = delivery(config.audit.mode, &client.status()?);
+    // Before we listen: the kernel reports each program that is loaded.
+    let loaded = Loaded::new(&config.ebpf)?;
     let mut socket = open_socket(delivery, config.audit.receive_buffer)?;
     let capture = config
         .audit
@@ -126,7 +128,6 @@ pub async fn run(
         .as_deref()
         .map(|path| CaptureWriter::create(path, delivery))
         .transpose()?;
-    let loaded = Loaded::new(&config.ebpf)?;
     let host = Host::take_over(&mut socket, &config.audit)?;
 
     let status = client.status()?;
@@ -249,11 +250,13 @@ pub async fn run(
         .map(|every| tokio::spawn(tell_account(accounts.clone(), every)));
 
     let mut failure = None;
+    let mut last = None;
     tokio::select! {
         () = shutdown => {}
         _ = output_gone.wait_for(|gone| *gone) => tracing::info!("nobody reads the output any more; stopping"),
         ended = &mut reader => failure = Some(ended_early(ended)),
-        _ = &mut merge => return Err(RunError::Died { part: "core" }),
+        // Only a panic ends it before its inlets close. The host is put back all the same.
+        ended = &mut merge => last = Some(ended),
     }
 
     // Nothing is expected from now on; what is on its way may still arrive.
@@ -274,14 +277,18 @@ pub async fn run(
     {
         tracing::error!(%error, "the ring buffer could not be read");
     }
-    let last = merge.await.map_err(|_| RunError::Died { part: "core" })?;
+    let last = match last {
+        Some(ended) => ended,
+        None => merge.await,
+    };
     let _ = tokio::task::spawn_blocking(move || control.join()).await;
+    if let Some(web) = web {
+        let _ = web.await;
+    }
+    let last = last.map_err(|_| RunError::Died { part: "core" })?;
     if let Some(told) = told {
         told.abort();
         say(&account_line(&last));
-    }
-    if let Some(web) = web {
-        let _ = web.await;
     }
     failure.map_or(Ok(last), Err)
 }
