@@ -16,11 +16,11 @@ pub const NO_RULE: u16 = u16::MAX;
 pub struct Condition {
     /// The right-hand side.
     pub value: u32,
-    /// Where the next rule begins, or [`NO_PROGRAM`].
+    /// Where the next rule begins, or [`NO_PROGRAM`](crate::NO_PROGRAM).
     pub next_rule: u16,
     /// The rule's place in its list.
     pub rule: u16,
-    /// [`Fact`] as a number.
+    /// [`Fact`](crate::Fact) as a number.
     pub fact: u8,
     /// [`Comparison`] bits.
     pub comparison: u8,

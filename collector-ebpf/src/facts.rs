@@ -64,7 +64,7 @@ impl Fact {
         1 << self as u32
     }
 
-    /// Facts that calls with [`Plan::CHANGES_IDS`] may change.
+    /// Facts that calls with [`Plan::CHANGES_IDS`](crate::Plan::CHANGES_IDS) may change.
     pub const IDS: u32 = Self::Uid.bit()
         | Self::Gid.bit()
         | Self::Suid.bit()
@@ -73,7 +73,7 @@ impl Fact {
         | Self::Egid.bit()
         | Self::Fsuid.bit()
         | Self::Fsgid.bit();
-    /// Facts that calls with [`Plan::CHANGES_LOGIN`] may change.
+    /// Facts that calls with [`Plan::CHANGES_LOGIN`](crate::Plan::CHANGES_LOGIN) may change.
     pub const LOGIN: u32 =
         Self::Auid.bit() | Self::AuidSet.bit() | Self::Session.bit() | Self::Personality.bit();
     /// Facts that exist only once the call has returned.
@@ -94,7 +94,7 @@ pub struct Facts {
     pub known: u32,
     /// Bits of the facts the call will never have; comparing them is false, whatever the operator.
     pub impossible: u32,
-    /// Where [`judge`] keeps what it knows so far.
+    /// Where [`judge`](crate::judge()) keeps what it knows so far.
     pub walk: Walk,
 }
 

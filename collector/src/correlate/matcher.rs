@@ -74,7 +74,8 @@ pub trait Watch {
 struct Witness {
     watch: Box<dyn Watch + Send>,
     generation: u32,
-    /// Calls that entered before were not seen.
+    /// When the programs were attached. A stamp is up to a tick older than the call's entry, so for that long before
+    /// and after it cannot be told whether a call was seen to enter.
     since: TimeMs,
     /// When the rules in `watch` were taken over: what entered before may have been judged by others.
     rules_since: TimeMs,
@@ -159,13 +160,12 @@ impl Correlator {
         since: KtimeNs,
         exempt: Vec<u32>,
     ) {
-        // A call in flight at that moment was seen to leave, not to enter; its stamp is up to a tick old besides.
-        let since = TimeMs(self.offset.wall(since).0 + Self::TICK_MS);
+        let since = self.offset.wall(since);
         self.witness = Some(Witness {
             watch,
             generation,
             since,
-            rules_since: since,
+            rules_since: TimeMs(since.0 + Self::TICK_MS),
             until: None,
             exempt,
         });
@@ -202,22 +202,23 @@ impl Correlator {
             0
         };
         let fields = event.records.iter().find_map(SyscallFields::from_record);
+        if let Some(fields) = &fields {
+            let key = MatchKey::of_record(fields);
+            let stamp = event.stamp.time;
+            if let Some(pending) = self
+                .observations
+                .take_by_key(&key, stamp, self.tolerance(now))
+            {
+                return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
+            }
+            if let Some(id) = self.take_backfill(&key, stamp) {
+                return self.emit_superseding(event, part, id, now, out);
+            }
+        }
         if !self.watches(&event, fields.as_ref()) {
             self.neighbours
                 .note(self.offset.monotonic(event.stamp.time), event.stamp.serial);
             return self.emit_unwatched(event, part, now, out);
-        }
-        if let Some(fields) = &fields {
-            let key = MatchKey::of_record(fields);
-            if let Some(pending) =
-                self.observations
-                    .take_by_key(&key, event.stamp.time, self.tolerance(now))
-            {
-                return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
-            }
-            if let Some(id) = self.take_backfill(&key, event.stamp.time) {
-                return self.emit_superseding(event, part, id, now, out);
-            }
         }
         // A fragment waits until events that kept their SYSCALL record have had the first choice.
         self.waiting.insert(WaitingEvent {
@@ -389,7 +390,7 @@ impl Correlator {
         let ended = witness
             .until
             .is_some_and(|until| event.stamp.time > self.offset.wall(until));
-        if ended || event.stamp.time < witness.since {
+        if ended || event.stamp.time.0 + Self::TICK_MS < witness.since.0 {
             return false;
         }
         match fields {

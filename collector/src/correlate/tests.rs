@@ -655,3 +655,34 @@ fn an_event_of_which_only_the_end_came_finds_its_observation() {
         (Some(Serial(5)), Some(MatchedBy::Content))
     );
 }
+
+#[test]
+fn what_entered_around_the_attachment_is_matched_where_it_was_seen_and_unwatched_where_not() {
+    let mut bench = Bench::new();
+    bench.correlator = Correlator::new(
+        Limits::new(Duration::from_secs(2), Duration::from_secs(4)),
+        OFFSET,
+    );
+    bench
+        .correlator
+        .witness_attached(Box::new(Openat), GENERATION, at(1_003), Vec::new());
+    bench.event(syscall_event(1_000, 5, 3));
+    bench.observe(observation(1_004, 3));
+    bench.event(syscall_event(1_000, 6, 4));
+    bench.event(syscall_event(900, 7, 5));
+    bench.tick(3_000);
+    let events = bench.events();
+    let outcomes: Vec<_> = events
+        .iter()
+        .map(|event| (event.serial, event.outcome, event.verdict))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            (Some(Serial(5)), Outcome::Matched, Some(Verdict::Inferred)),
+            (Some(Serial(7)), Outcome::AuditOnly, None),
+            (Some(Serial(6)), Outcome::AuditOnly, None),
+        ]
+    );
+    assert!(bench.correlator.crosscheck().balances());
+}

@@ -231,7 +231,7 @@ impl SinkHandle {
     fn spawn_writer(
         name: String,
         capacity: usize,
-        writer: impl Write + Send + 'static,
+        writer: impl Device + Send + 'static,
         line: LineState,
     ) -> Result<Self, SinkError> {
         let queue = Queue {
@@ -379,7 +379,22 @@ struct Writer<W> {
     line: LineState,
 }
 
-impl<W: Write> Writer<W> {
+/// What a sink writes to.
+trait Device: Write {
+    /// Whether it is a file that holds nothing any more: somebody cut it to make room (logrotate's `copytruncate`).
+    fn was_emptied(&self) -> bool {
+        false
+    }
+}
+
+impl Device for File {
+    fn was_emptied(&self) -> bool {
+        self.metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+    }
+}
+
+impl<W: Device> Writer<W> {
     fn run(mut self) {
         while let Some(batch) = self.take() {
             if !self.write(&batch) {
@@ -427,6 +442,23 @@ impl<W: Write> Writer<W> {
         let mut pause = RETRY_PAUSE.0;
         let mut failed = false;
         while !rest.is_empty() {
+            // The beginning of a torn item may be gone; its end alone would be no line.
+            let begun = batch.ends.len() - ends.len();
+            let begin = begun.checked_sub(1).map_or(0, |last| batch.ends[last]);
+            let written = batch.bytes.len() - rest.len();
+            if failed
+                && begin < written
+                && self.writer.was_emptied()
+                && let Some((end, others)) = ends.split_first()
+            {
+                let mut queue = self.shared.lock();
+                queue.count_dropped("write_error", 1);
+                queue.queued -= 1;
+                queue.queued_bytes -= end - written;
+                rest = &batch.bytes[*end..];
+                ends = others;
+                continue;
+            }
             let torn = self.line == LineState::Torn;
             let chunk = if torn {
                 b"\n"

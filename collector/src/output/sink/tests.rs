@@ -50,7 +50,16 @@ fn wait_for(handle: &SinkHandle, condition: impl Fn(&account::Sink) -> bool) -> 
 struct Scripted {
     script: VecDeque<io::Result<usize>>,
     written: Arc<Mutex<Vec<u8>>>,
+    emptied: bool,
 }
+
+impl Device for Scripted {
+    fn was_emptied(&self) -> bool {
+        self.emptied
+    }
+}
+
+impl Device for io::PipeWriter {}
 
 impl Write for Scripted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -108,6 +117,7 @@ fn a_torn_write_is_finished_before_anything_else_and_nothing_is_lost() {
     let scripted = Scripted {
         script: script.into(),
         written: Arc::clone(&written),
+        emptied: false,
     };
     let name = "test".to_owned();
     let mut handle = SinkHandle::spawn_writer(name, 1 << 16, scripted, LineState::Whole).unwrap();
@@ -194,4 +204,21 @@ fn a_reader_that_hangs_does_not_hold_up_the_end() {
     assert!(KtimeNs::now().since(started) < Duration::from_secs(5));
     assert_eq!(closed.abandoned, 2);
     assert_adds_up(&closed.counts);
+}
+
+#[test]
+fn the_end_of_a_line_whose_beginning_was_cut_away_is_not_written() {
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let scripted = Scripted {
+        script: [Ok(2), Err(ErrorKind::StorageFull.into())].into(),
+        written: Arc::clone(&written),
+        emptied: true,
+    };
+    let name = "test".to_owned();
+    let mut handle = SinkHandle::spawn_writer(name, 1 << 16, scripted, LineState::Whole).unwrap();
+    handle.submit(batch(&["first", "second"]));
+    let counts = handle.close(LONG).counts;
+    assert_eq!(*written.lock().unwrap(), b"fisecond\n");
+    assert_eq!((counts.delivered, counts.dropped["write_error"]), (1, 1));
+    assert_adds_up(&counts);
 }
