@@ -98,13 +98,15 @@ pub enum Cause {
     RingFull,
     /// The map of calls in flight was full.
     InFlightFull,
+    /// The collector ended before it was decided whether the event was lost.
+    Stopped,
     /// The sink could not be written.
     SinkError,
 }
 
 impl Cause {
     /// Every cause, for metrics created at zero.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BacklogLimit,
         Self::RateLimit,
         Self::NoContext,
@@ -118,6 +120,7 @@ impl Cause {
         Self::WindowFull,
         Self::RingFull,
         Self::InFlightFull,
+        Self::Stopped,
         Self::SinkError,
     ];
 
@@ -131,7 +134,9 @@ impl Cause {
             | Self::RulesChanged
             | Self::KernelUnknown => Stage::Kernel,
             Self::SocketOverrun | Self::SocketTruncated => Stage::Netlink,
-            Self::QueueFull | Self::Malformed | Self::WindowFull => Stage::Collector,
+            Self::QueueFull | Self::Malformed | Self::WindowFull | Self::Stopped => {
+                Stage::Collector
+            }
             Self::RingFull | Self::InFlightFull => Stage::Ebpf,
             Self::SinkError => Stage::Sink,
         }
@@ -153,6 +158,7 @@ impl Cause {
             Self::WindowFull => "window_full",
             Self::RingFull => "ring_full",
             Self::InFlightFull => "in_flight_full",
+            Self::Stopped => "stopped",
             Self::SinkError => "sink_error",
         }
     }

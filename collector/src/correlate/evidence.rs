@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::KtimeNs;
 use crate::event::Cause;
 use crate::probe::observation::Observation;
 
 /// What one poll found, as differences to the poll before.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Poll {
     /// When it was made.
     pub at: KtimeNs,
@@ -22,6 +23,8 @@ pub struct Poll {
     pub lost: u64,
     /// Records dropped at our event socket since the last poll, where such a drop is a loss (multicast).
     pub socket_drops: u64,
+    /// How records reach us.
+    pub delivery: Delivery,
     /// Times the event socket was congested since the last poll, where that is not a loss by itself (unicast).
     pub congested: u64,
     /// Records given up in the collector's own queue since the last poll.
@@ -33,7 +36,9 @@ pub struct Poll {
 impl Poll {
     /// Whether nothing was on its way from the kernel's queue to us when the poll was made.
     pub fn drained(&self) -> bool {
-        self.socket_empty && self.status.is_some_and(|status| status.backlog == 0)
+        self.socket_empty
+            && self.congested == 0
+            && self.status.is_some_and(|status| status.backlog == 0)
     }
 }
 
@@ -75,20 +80,40 @@ impl Evidence {
 
     /// The cause of the records the kernel counted as lost in `poll`.
     pub fn cause_of_lost(poll: &Poll) -> Cause {
-        match poll.status {
-            Some(status) if poll.congested == 0 => {
-                match (status.rate_limit, status.backlog_limit) {
-                    (0, 0) => Cause::KernelUnknown,
-                    (0, _) => Cause::BacklogLimit,
-                    (_, 0) => Cause::RateLimit,
-                    // Both are set. The queue stays short under a rate limit, as what is above the rate never enters it; a queue
-                    // seen well below its limit leaves only the rate.
-                    (_, limit) if status.backlog < limit / 2 => Cause::RateLimit,
-                    _ => Cause::KernelUnknown,
-                }
+        // What the kernel could not deliver to the daemon in time counts as lost as well.
+        let limits_alone = poll.delivery == Delivery::Unicast && poll.congested == 0;
+        Self::cause_by_limits(poll, limits_alone)
+    }
+
+    /// The cause of an event not coming to us while `poll` counted records as lost. What is lost on the way to another
+    /// daemon has been sent by multicast before.
+    fn cause_of_missing(poll: &Poll) -> Cause {
+        Self::cause_by_limits(poll, poll.congested == 0)
+    }
+
+    /// Which limit bit, where nothing but the limits can have (`limits_alone`) or the queue was seen full.
+    fn cause_by_limits(poll: &Poll, limits_alone: bool) -> Cause {
+        let Some(status) = poll.status else {
+            return Cause::KernelUnknown;
+        };
+        match (status.rate_limit, status.backlog_limit) {
+            (0, 1..) if limits_alone || status.backlog >= status.backlog_limit => {
+                Cause::BacklogLimit
+            }
+            (1.., 0) if limits_alone => Cause::RateLimit,
+            // A queue with room for more than a second's worth cannot have been full.
+            (rate @ 1.., limit)
+                if limits_alone && rate <= limit / 2 && status.backlog < limit / 2 =>
+            {
+                Cause::RateLimit
             }
             _ => Cause::KernelUnknown,
         }
+    }
+
+    /// Whether the last poll found the daemon's socket congested: the kernel then keeps records apart, for later.
+    pub(super) fn was_congested(&self) -> bool {
+        self.last.is_some_and(|poll| poll.congested > 0)
     }
 
     /// Why the audit event of `observation` did not come, or not whole.
@@ -112,7 +137,7 @@ impl Evidence {
             let covers =
                 interval.from.minus(Self::SLACK) <= taken && since <= poll.at.plus(Self::SLACK);
             if covers && poll.lost > 0 {
-                lost = Some(Self::cause_of_lost(poll));
+                lost = Some(Self::cause_of_missing(poll));
             }
             let enabled_now = poll.status.map(|status| status.enabled);
             if interval.from <= entry
@@ -124,6 +149,10 @@ impl Evidence {
             if poll.at >= taken {
                 dropped |= poll.socket_drops > 0;
                 queue_full |= poll.queue_full > 0;
+                // The stream has passed it: what is dropped from here on is something else.
+                if poll.drained() && poll.at >= taken.plus(Self::SLACK) {
+                    break;
+                }
             }
         }
         match (lost, dropped, queue_full, disabled) {

@@ -63,6 +63,11 @@ impl Content {
         content
     }
 
+    /// Whether they say nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.cwd.is_none() && self.sockaddr.is_none() && !self.executed
+    }
+
     /// How many things the records and the observation agree on; none where they contradict each other.
     pub(super) fn agreement(&self, observation: &Observation) -> Option<u32> {
         let mut agreed = 0;

@@ -18,11 +18,12 @@ impl MatchKey {
     /// The key of an observation.
     pub fn of_observation(observation: &Observation) -> Self {
         let [a0, a1, a2, a3, ..] = observation.args;
+        let args = [a0, a1, a2, a3];
         Self {
             tgid: observation.tgid,
             arch: observation.arch,
             syscall: observation.syscall,
-            args: [a0, a1, a2, a3],
+            args: of_width(observation.arch, args),
             result: observation.result,
         }
     }
@@ -33,8 +34,20 @@ impl MatchKey {
             tgid: fields.pid,
             arch: fields.arch,
             syscall: fields.syscall,
-            args: fields.args,
+            args: of_width(fields.arch, fields.args),
             result: fields.exit,
         }
+    }
+}
+
+/// `__AUDIT_ARCH_64BIT` of include/uapi/linux/audit.h.
+const ARCH_64BIT: u32 = 0x8000_0000;
+
+/// A 32-bit call takes the low halves of its registers. What a 64-bit program leaves in the high ones with `int 0x80` is in
+/// the record, but no part of the call.
+fn of_width(arch: u32, args: [u64; 4]) -> [u64; 4] {
+    match arch & ARCH_64BIT {
+        0 => args.map(|argument| argument & u64::from(u32::MAX)),
+        _ => args,
     }
 }

@@ -7,7 +7,7 @@
 //!                 fragment ── content, order ───┘ backfilled
 //! ```
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::account::{Crosscheck, Histogram};
@@ -18,10 +18,13 @@ use crate::audit::records::SyscallFields;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::{Evidence, Poll};
 use crate::correlate::fragment;
+use crate::correlate::given_back::{GivenBack, Stamped};
 use crate::correlate::key::MatchKey;
 use crate::correlate::neighbours::Neighbours;
 use crate::correlate::observations::{Observations, Pending};
+use crate::correlate::progress::Progress;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
+use crate::correlate::witness::{Rules, Witness};
 use crate::event::{
     Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, Output, State, StateChange,
 };
@@ -34,6 +37,8 @@ pub struct Limits {
     pub event_wait: Duration,
     /// How long an observation waits at least; longer than it takes an event without its end to time out and wait.
     pub observation_wait: Duration,
+    /// How long a record may still be on its way to a match after it was read: until its event times out and has waited.
+    pub settle_wait: Duration,
     /// How long an observation waits at most while the audit stream has not been seen to move past it.
     pub longest_wait: Duration,
     /// Observations that may wait.
@@ -51,45 +56,12 @@ impl Limits {
         Self {
             event_wait,
             observation_wait: reorder_window.max(least),
+            settle_wait: least,
             longest_wait: Duration::from_secs(60),
             max_observations: 262_144,
             max_events: 65_536,
         }
     }
-}
-
-/// What the eBPF witness watches, and what the rules say; implemented by the rule mirror.
-pub trait Watch {
-    /// Whether a call of this number can produce an observation.
-    fn covers(&self, arch: u32, syscall: u32) -> bool;
-    /// What the rules in force say of a call the kernel reported; none where no rule asks for it.
-    fn judge_record(&self, fields: &SyscallFields) -> Option<Verdict>;
-    /// What the rules in force say of an observed call; none where no rule asks for it.
-    fn judge_observation(&self, observation: &Observation) -> Option<Verdict>;
-    /// The keys of the exit rule at this place of the list.
-    fn keys(&self, rule: u16) -> Vec<Box<[u8]>>;
-}
-
-/// The witness as it stands.
-struct Witness {
-    watch: Box<dyn Watch + Send>,
-    generation: u32,
-    /// When the programs were attached. A stamp is up to a tick older than the call's entry, so for that long before
-    /// and after it cannot be told whether a call was seen to enter.
-    since: TimeMs,
-    /// When the rules in `watch` were taken over: what entered before may have been judged by others.
-    rules_since: TimeMs,
-    /// When the programs were detached: what came out since was not seen.
-    until: Option<KtimeNs>,
-    /// Calls of these processes are not watched: our own, and the audit daemon's.
-    exempt: Vec<u32>,
-}
-
-/// An event given back, remembered in case its records come after all.
-struct Backfill {
-    id: EventId,
-    entry: TimeMs,
-    settled: KtimeNs,
 }
 
 /// Matches the two streams. See the module's picture.
@@ -102,31 +74,25 @@ pub struct Correlator {
     waiting: Waiting,
     evidence: Evidence,
     neighbours: Neighbours,
-    /// All records stamped before have come, as far as is known.
-    drained: KtimeNs,
-    backfills: HashMap<MatchKey, VecDeque<Backfill>>,
-    backfills_order: VecDeque<(KtimeNs, MatchKey)>,
-    /// Times of backfilled calls that may have consumed a serial and have not been set against a gap, oldest first.
-    unclaimed: VecDeque<TimeMs>,
+    progress: Progress,
+    given_back: GivenBack,
     gaps: VecDeque<Gap>,
     late_parts: u16,
     crosscheck: Crosscheck,
-    losses: std::collections::BTreeMap<Cause, u64>,
+    losses: BTreeMap<Cause, u64>,
     latency: Histogram,
     wait: Histogram,
 }
 
 impl Correlator {
     /// Both clocks have millisecond truncation and a tick between them, and a starved machine updates its coarse clock late.
-    const TOLERANCE_MS: u64 = 2_000;
-    /// The longest tick (HZ=100): a stamp is at most so far behind the call's entry.
-    const TICK_MS: u64 = 10;
+    const TOLERANCE: Duration = Duration::from_secs(2);
     /// Larger changes of the offset between two ticks are steps of the clock, smaller ones are its slewing.
     const STEP_NS: u64 = 5_000_000;
     /// The stream is taken to have moved past what happened this long before the last match.
     const ORDER_SLACK: Duration = Duration::from_millis(100);
-    /// How many backfilled events and unclaimed times are remembered.
-    const MEMORY: usize = 262_144;
+    /// Serials of calls on two CPUs may be drawn in another order than their samples are taken, by so much.
+    const RACE: Duration = Duration::from_millis(1);
 
     /// A correlator without a witness: every event passes as `audit_only`.
     pub fn new(limits: Limits, offset: RealtimeOffset) -> Self {
@@ -139,51 +105,33 @@ impl Correlator {
             waiting: Waiting::default(),
             evidence: Evidence::default(),
             neighbours: Neighbours::default(),
-            drained: KtimeNs(0),
-            backfills: HashMap::new(),
-            backfills_order: VecDeque::new(),
-            unclaimed: VecDeque::new(),
+            progress: Progress::default(),
+            given_back: GivenBack::default(),
             gaps: VecDeque::new(),
             late_parts: 0,
             crosscheck: Crosscheck::default(),
-            losses: std::collections::BTreeMap::new(),
+            losses: BTreeMap::new(),
             latency: Histogram::default(),
             wait: Histogram::default(),
         }
     }
 
-    /// The witness watches from `since` on.
-    pub fn witness_attached(
-        &mut self,
-        watch: Box<dyn Watch + Send>,
-        generation: u32,
-        since: KtimeNs,
-        exempt: Vec<u32>,
-    ) {
-        let since = self.offset.wall(since);
-        self.witness = Some(Witness {
-            watch,
-            generation,
-            since,
-            rules_since: TimeMs(since.0 + Self::TICK_MS),
-            until: None,
-            exempt,
-        });
+    /// The witness watches from `rules.since` on.
+    pub fn witness_attached(&mut self, rules: Rules, exempt: Vec<u32>) {
+        self.witness = Some(Witness::new(rules, exempt));
     }
 
     /// The witness watches no longer: what happens from `at` on comes from the audit stream alone.
     pub fn witness_detached(&mut self, at: KtimeNs) {
         if let Some(witness) = &mut self.witness {
-            witness.until = Some(at);
+            witness.detach(at);
         }
     }
 
     /// The rules in force changed; observations judged against others are judged again when they are settled.
-    pub fn rules_changed(&mut self, watch: Box<dyn Watch + Send>, generation: u32, at: KtimeNs) {
+    pub fn rules_changed(&mut self, rules: Rules) {
         if let Some(witness) = &mut self.witness {
-            witness.rules_since = TimeMs(self.offset.wall(at).0 + Self::TICK_MS);
-            witness.watch = watch;
-            witness.generation = generation;
+            witness.change_rules(rules);
         }
     }
 
@@ -202,22 +150,19 @@ impl Correlator {
             0
         };
         let fields = event.records.iter().find_map(SyscallFields::from_record);
+        let stamp = self.offset.monotonic(event.stamp.time);
+        // Whatever the witness saw is matched, also where it is not known to have been watching.
         if let Some(fields) = &fields {
             let key = MatchKey::of_record(fields);
-            let stamp = event.stamp.time;
-            if let Some(pending) = self
-                .observations
-                .take_by_key(&key, stamp, self.tolerance(now))
-            {
+            let tolerance = self.tolerance(now);
+            if let Some(pending) = self.observations.take_by_key(&key, stamp, tolerance) {
                 return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
             }
-            if let Some(id) = self.take_backfill(&key, stamp) {
+            if let Some(id) = self.given_back.take(&key, stamp, tolerance) {
                 return self.emit_superseding(event, part, id, now, out);
             }
         }
-        if !self.watches(&event, fields.as_ref()) {
-            self.neighbours
-                .note(self.offset.monotonic(event.stamp.time), event.stamp.serial);
+        if !self.may_have_observation(&event, fields.as_ref(), stamp, now) {
             return self.emit_unwatched(event, part, now, out);
         }
         // A fragment waits until events that kept their SYSCALL record have had the first choice.
@@ -225,6 +170,7 @@ impl Correlator {
             event,
             fields,
             part,
+            stamp,
             since: now,
         });
         if self.waiting.len() > self.limits.max_events
@@ -238,17 +184,13 @@ impl Correlator {
     /// An observation of the eBPF witness.
     pub fn observation(&mut self, observation: Observation, now: KtimeNs, out: &mut Vec<Output>) {
         self.crosscheck.expect(observation.verdict);
-        let entry_wall = self.offset.wall(observation.entry);
         let pending = Pending {
-            entry_wall,
             arrived: now,
             observation: Box::new(observation),
         };
+        let entry = pending.observation.entry;
         let key = MatchKey::of_observation(&pending.observation);
-        if let Some(waiting) = self
-            .waiting
-            .take_by_key(&key, entry_wall, self.tolerance(now))
-        {
+        if let Some(waiting) = self.waiting.take_by_key(&key, entry, self.tolerance(now)) {
             return self.emit_matched(
                 waiting.event,
                 waiting.part,
@@ -269,8 +211,8 @@ impl Correlator {
 
     /// What a poll of the kernel's status and of the event socket found.
     pub fn poll(&mut self, poll: Poll, out: &mut Vec<Output>) {
-        if poll.drained() {
-            self.drained = self.drained.max(poll.at);
+        if poll.drained() && !self.evidence.was_congested() {
+            self.progress.note(poll.at, poll.at);
         }
         for (cause, count) in [
             (Evidence::cause_of_lost(&poll), poll.lost),
@@ -319,11 +261,13 @@ impl Correlator {
         {
             self.settle_waiting(waiting, now, out);
         }
-        let (limits, drained) = (self.limits, self.drained);
+        let limits = self.limits;
+        // Records that the stream has passed may still be on their way through the reassembler and the wait for a match.
+        let passed = self.progress.known_at(now.minus(limits.settle_wait));
         let due = |pending: &Pending| {
             let waited = now.since(pending.observation.taken.max(pending.arrived));
             waited >= limits.longest_wait
-                || (waited >= limits.observation_wait && pending.observation.taken <= drained)
+                || (waited >= limits.observation_wait && pending.observation.taken <= passed)
         };
         while let Some(pending) = self.observations.take_due(due) {
             self.settle_observation(pending, None, now, out);
@@ -336,7 +280,7 @@ impl Correlator {
         {
             self.settle_oldest_gap(out);
         }
-        self.forget(now);
+        self.given_back.forget(now.minus(limits.longest_wait));
         debug_assert!(self.crosscheck.balances(), "{:?}", self.crosscheck);
     }
 
@@ -345,8 +289,11 @@ impl Correlator {
         while let Some(waiting) = self.waiting.take_older_than(now) {
             self.settle_waiting(waiting, now, out);
         }
+        let passed = self.progress.furthest();
         while let Some(pending) = self.observations.take_due(|_| true) {
-            self.settle_observation(pending, None, now, out);
+            // Of what the stream had not passed it cannot be said that it was lost.
+            let undecided = pending.observation.taken > passed;
+            self.settle_observation(pending, undecided.then_some(Cause::Stopped), now, out);
         }
         while !self.gaps.is_empty() {
             self.settle_oldest_gap(out);
@@ -368,7 +315,7 @@ impl Correlator {
     }
 
     /// What was lost, by cause.
-    pub fn losses(&self) -> &std::collections::BTreeMap<Cause, u64> {
+    pub fn losses(&self) -> &BTreeMap<Cause, u64> {
         &self.losses
     }
 
@@ -383,38 +330,36 @@ impl Correlator {
         self.late_parts
     }
 
-    fn watches(&self, event: &AuditEvent, fields: Option<&SyscallFields>) -> bool {
+    fn may_have_observation(
+        &self,
+        event: &AuditEvent,
+        fields: Option<&SyscallFields>,
+        stamp: KtimeNs,
+        now: KtimeNs,
+    ) -> bool {
         let Some(witness) = &self.witness else {
             return false;
         };
-        let ended = witness
-            .until
-            .is_some_and(|until| event.stamp.time > self.offset.wall(until));
-        if ended || event.stamp.time.0 + Self::TICK_MS < witness.since.0 {
-            return false;
-        }
-        match fields {
-            Some(fields) => {
-                !witness.exempt.contains(&fields.pid)
-                    && witness.watch.covers(fields.arch, fields.syscall)
+        let watched = self.recently_stepped(now) || witness.watched_at(stamp);
+        watched
+            && match fields {
+                Some(fields) => witness.watches(fields),
+                // The rest of a late part's event was matched before.
+                None => event.completion != Completion::Late && fragment::is_fragment(event),
             }
-            None => fragment::is_fragment(event),
-        }
-    }
-
-    /// The keys of the rule an observation was judged by; none where that is not known, or not the rules in force.
-    fn rule_keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
-        let witness = self.witness.as_ref()?;
-        let current = witness.generation == observation.rules_generation;
-        let rule = observation.rule.filter(|_| current)?;
-        Some(witness.watch.keys(rule))
     }
 
     /// After a step of the clock the stamps of calls in flight say nothing.
-    fn tolerance(&self, now: KtimeNs) -> u64 {
-        match self.stepped_at {
-            Some(at) if now.since(at) < self.limits.longest_wait => u64::MAX,
-            _ => Self::TOLERANCE_MS,
+    fn recently_stepped(&self, now: KtimeNs) -> bool {
+        self.stepped_at
+            .is_some_and(|at| now.since(at) < self.limits.longest_wait)
+    }
+
+    fn tolerance(&self, now: KtimeNs) -> Duration {
+        if self.recently_stepped(now) {
+            Duration::MAX
+        } else {
+            Self::TOLERANCE
         }
     }
 
@@ -436,22 +381,28 @@ impl Correlator {
             event,
             fields,
             part,
+            stamp,
             ..
         } = waiting;
         let Some(fields) = fields else {
-            return match self.take_for_fragment(&event) {
+            return match self.take_for_fragment(&event, stamp) {
                 Some(pending) => {
                     self.emit_matched(event, part, pending, MatchedBy::Content, now, out)
                 }
                 None => self.emit_unwatched(event, part, now, out),
             };
         };
-        let witness = self.witness.as_ref().filter(|witness| {
-            event.stamp.time >= witness.rules_since
-                && witness.until.is_none_or(|until| event.first_read < until)
-        });
-        let verdict = witness.and_then(|witness| witness.watch.judge_record(&fields));
-        match verdict {
+        // Only a step of the clock, noticed since, can make a difference to when it came.
+        let key = MatchKey::of_record(&fields);
+        if let Some(pending) = self
+            .observations
+            .take_by_key(&key, stamp, self.tolerance(now))
+        {
+            return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
+        }
+        let witness = self.witness.as_ref();
+        match witness.and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read))
+        {
             Some(verdict) => {
                 self.crosscheck.audit_only(verdict);
                 self.emit_audit_only(event, Some(verdict), part, now, out);
@@ -460,27 +411,31 @@ impl Correlator {
         }
     }
 
-    fn take_for_fragment(&mut self, event: &AuditEvent) -> Option<Pending> {
+    /// The observation that the rest of an event speaks of. Where the rest says nothing (only the end came), it must be
+    /// the only one possible.
+    fn take_for_fragment(&mut self, event: &AuditEvent, stamp: KtimeNs) -> Option<Pending> {
         let content = fragment::Content::of(event);
-        let stamp = self.offset.monotonic(event.stamp.time);
         let (after, before) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
-        let (from, to) = (
-            stamp.minus(Duration::from_millis(5)),
-            stamp.plus(fragment::LATEST_ENTRY),
-        );
-        self.observations.take_best(from, to, |pending| {
+        let from = stamp.minus(Duration::from_millis(5));
+        let to = stamp.plus(fragment::LATEST_ENTRY);
+        let to = before.map_or(to, |before| to.min(before.plus(Self::RACE)));
+        let score = |pending: &Pending| {
             let observation = &pending.observation;
-            let in_order = after.is_none_or(|after| after <= observation.taken)
-                && before.is_none_or(|before| observation.taken <= before);
-            let agreement = content.agreement(observation)?;
-            let distance = pending.entry_wall.0.abs_diff(event.stamp.time.0);
-            Some((
-                in_order,
-                agreement,
-                std::cmp::Reverse(distance),
-                std::cmp::Reverse(observation.entry),
-            ))
-        })
+            let in_order = after.is_none_or(|after| after <= observation.taken.plus(Self::RACE))
+                && before.is_none_or(|before| observation.taken <= before.plus(Self::RACE));
+            let agreement = content.agreement(observation).filter(|_| in_order)?;
+            let distance = observation
+                .entry
+                .since(stamp)
+                .max(stamp.since(observation.entry));
+            Some((agreement, std::cmp::Reverse(distance)))
+        };
+        match content.is_empty() {
+            true => self
+                .observations
+                .take_only(from, to, |pending| score(pending).is_some()),
+            false => self.observations.take_best(from, to, score),
+        }
     }
 
     fn settle_observation(
@@ -492,23 +447,21 @@ impl Correlator {
     ) {
         let Pending {
             observation,
-            entry_wall,
             arrived,
         } = pending;
         if observation.verdict == Verdict::Maybe {
             self.crosscheck.maybe_unconfirmed += 1;
             return;
         }
-        if let Some(witness) = &self.witness
-            && witness.generation != observation.rules_generation
-            && !matches!(
-                witness.watch.judge_observation(&observation),
-                Some(Verdict::Inferred | Verdict::Exact)
-            )
+        if self
+            .witness
+            .as_ref()
+            .is_some_and(|witness| !witness.stands_by(&observation))
         {
             self.crosscheck.withdrawn(observation.verdict);
             return;
         }
+        let time = self.offset.wall(observation.entry);
         let cause = cause.unwrap_or_else(|| self.evidence.cause(&observation));
         self.crosscheck.backfilled(observation.verdict, cause);
         let id = EventId::Ebpf {
@@ -516,14 +469,21 @@ impl Correlator {
             cpu: observation.cpu,
             sequence: observation.sequence,
         };
-        self.remember_backfill(&observation, id, entry_wall, cause, now);
-        self.observe(entry_wall, arrived, now);
+        // What the kernel refused before it drew a serial cannot have left a hole.
+        let stamped = match cause {
+            Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled => Stamped::Never,
+            _ => Stamped::Maybe,
+        };
+        let key = MatchKey::of_observation(&observation);
+        self.given_back
+            .remember(key, id, observation.entry, stamped, now);
+        self.observe(time, arrived, now);
         let rule_keys = self.rule_keys(&observation);
         out.push(Output::Event(Box::new(Event {
             id,
             serial: None,
             between: self.neighbours.around(observation.taken),
-            time: entry_wall,
+            time,
             outcome: Outcome::Backfilled,
             verdict: Some(observation.verdict),
             cause: Some(cause),
@@ -539,26 +499,20 @@ impl Correlator {
         let Some(gap) = self.gaps.pop_front() else {
             return;
         };
-        let first = TimeMs(gap.before.time.0.min(gap.after.time.0).saturating_sub(10));
-        let last = self.offset.wall(gap.noticed).max(gap.after.time);
+        let before = self.offset.monotonic(gap.before.time);
+        let after = self.offset.monotonic(gap.after.time);
         let missing = gap.count;
-        let mut claimed = 0;
-        let mut index = self.unclaimed.partition_point(|time| *time < first);
-        while claimed < missing && self.unclaimed.get(index).is_some_and(|time| *time <= last) {
-            self.unclaimed.remove(index);
-            claimed += 1;
-            index = index.min(self.unclaimed.len());
-        }
-        let (before, after) = (
-            self.offset.monotonic(gap.before.time),
-            self.offset.monotonic(gap.after.time),
-        );
+        // A stamp is behind its call's entry, and the next event's stamp may be older than the gap.
+        let first = before.min(after).minus(Duration::from_millis(10));
+        let claimed = self
+            .given_back
+            .claim(first, gap.noticed.max(after), missing);
         let cause = self.evidence.cause_between(before, before, after);
         if claimed < missing {
             self.crosscheck.unrecovered(missing - claimed, cause);
         }
         out.push(Output::Loss(Loss {
-            time: last,
+            time: self.offset.wall(gap.noticed),
             cause,
             count: missing,
             unit: LossUnit::Events,
@@ -567,66 +521,11 @@ impl Correlator {
         }));
     }
 
-    fn remember_backfill(
-        &mut self,
-        observation: &Observation,
-        id: EventId,
-        entry: TimeMs,
-        cause: Cause,
-        now: KtimeNs,
-    ) {
-        let key = MatchKey::of_observation(observation);
-        self.backfills.entry(key).or_default().push_back(Backfill {
-            id,
-            entry,
-            settled: now,
-        });
-        self.backfills_order.push_back((now, key));
-        // What the kernel refused before it drew a serial cannot have left a hole.
-        if !matches!(
-            cause,
-            Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled
-        ) {
-            let at = self.unclaimed.partition_point(|time| *time <= entry);
-            self.unclaimed.insert(at, entry);
-            if self.unclaimed.len() > Self::MEMORY {
-                self.unclaimed.pop_front();
-            }
-        }
-    }
-
-    fn take_backfill(&mut self, key: &MatchKey, stamp: TimeMs) -> Option<EventId> {
-        let queue = self.backfills.get_mut(key)?;
-        let at = queue
-            .iter()
-            .position(|backfill| backfill.entry.0.abs_diff(stamp.0) <= Self::TOLERANCE_MS)?;
-        queue.remove(at).map(|backfill| backfill.id)
-    }
-
-    fn forget(&mut self, now: KtimeNs) {
-        let kept = now.minus(self.limits.longest_wait);
-        while self.backfills_order.front().is_some_and(|(settled, _)| {
-            *settled < kept || self.backfills_order.len() > Self::MEMORY
-        }) {
-            let Some((settled, key)) = self.backfills_order.pop_front() else {
-                break;
-            };
-            if let Some(queue) = self.backfills.get_mut(&key) {
-                while queue
-                    .front()
-                    .is_some_and(|backfill| backfill.settled <= settled)
-                {
-                    queue.pop_front();
-                }
-                if queue.is_empty() {
-                    self.backfills.remove(&key);
-                }
-            }
-        }
-        let oldest = self.offset.wall(kept);
-        while self.unclaimed.front().is_some_and(|time| *time < oldest) {
-            self.unclaimed.pop_front();
-        }
+    /// The keys of the rule behind an observation, where that is known.
+    fn rule_keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
+        self.witness
+            .as_ref()
+            .and_then(|witness| witness.keys(observation))
     }
 
     fn emit_matched(
@@ -640,7 +539,8 @@ impl Correlator {
     ) {
         let observation = pending.observation;
         self.crosscheck.matched(observation.verdict);
-        self.drained = self.drained.max(observation.taken.minus(Self::ORDER_SLACK));
+        self.progress
+            .note(now, observation.taken.minus(Self::ORDER_SLACK));
         self.neighbours.note(observation.taken, event.stamp.serial);
         self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
         let whole = matches!(event.completion, Completion::Eoe) && by != MatchedBy::Content;

@@ -10,12 +10,15 @@
 
 pub mod evidence;
 mod fragment;
+mod given_back;
 pub mod key;
 pub mod ledger;
 pub mod matcher;
 mod neighbours;
 mod observations;
+mod progress;
 mod waiting;
+pub mod witness;
 
 #[cfg(test)]
 mod tests;

@@ -26,10 +26,16 @@ impl Neighbours {
     pub(super) fn around(&self, at: KtimeNs) -> (Option<Serial>, Option<Serial>) {
         let before = self.by_time.range(..at).next_back();
         let after = self.by_time.range(at..).next();
-        (
+        match (
             before.map(|(_, serial)| *serial),
             after.map(|(_, serial)| *serial),
-        )
+        ) {
+            // Serials drawn at the same moment on two CPUs can be the other way round.
+            (Some(before), Some(after)) if after.ahead_of(before) < 0 => {
+                (Some(after), Some(before))
+            }
+            neighbours => neighbours,
+        }
     }
 
     /// Between which times `serial` was drawn, by those of its nearest known neighbours within `reach` serials.

@@ -4,8 +4,9 @@
 //! references that may be stale; whoever follows one drops it then, and a key's queue is removed with its last entry.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
-use crate::clock::{KtimeNs, TimeMs};
+use crate::clock::KtimeNs;
 use crate::correlate::key::MatchKey;
 use crate::probe::observation::Observation;
 
@@ -21,8 +22,6 @@ pub(super) struct ObservationId {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) observation: Box<Observation>,
-    /// Its entry on the wall clock, by the offset known when it arrived.
-    pub(super) entry_wall: TimeMs,
     /// When it came out of the ring.
     pub(super) arrived: KtimeNs,
 }
@@ -35,6 +34,9 @@ pub(super) struct Observations {
 }
 
 impl Observations {
+    /// Candidates looked at for one fragment, so that a storm of fragments does not cost its square.
+    const MOST_CANDIDATES: usize = 2_048;
+
     pub(super) fn len(&self) -> usize {
         self.by_entry.len()
     }
@@ -61,22 +63,18 @@ impl Observations {
     }
 
     /// Takes the observation with `key` whose entry is nearest to and not before `stamp`, as the stamp is the coarse clock
-    /// at entry. Where none is, the one that entered last before it within `tolerance_ms`, as the clocks may disagree.
+    /// at entry. Where none is, the one that entered last before it within `tolerance`, as the clocks may disagree.
     pub(super) fn take_by_key(
         &mut self,
         key: &MatchKey,
-        stamp: TimeMs,
-        tolerance_ms: u64,
+        stamp: KtimeNs,
+        tolerance: Duration,
     ) -> Option<Pending> {
         let queue = self.by_key.get(key)?;
-        let entry_wall =
-            |id: &ObservationId| self.by_entry.get(id).map(|pending| pending.entry_wall);
-        let after = queue.partition_point(|id| entry_wall(id).is_some_and(|wall| wall < stamp));
+        let after = queue.partition_point(|id| id.entry < stamp);
         let within = |index: &usize| {
-            queue
-                .get(*index)
-                .and_then(entry_wall)
-                .is_some_and(|wall| wall.0.abs_diff(stamp.0) <= tolerance_ms)
+            let id = queue.get(*index);
+            id.is_some_and(|id| id.entry.since(stamp).max(stamp.since(id.entry)) <= tolerance)
         };
         let found = Some(after)
             .filter(within)
@@ -85,31 +83,54 @@ impl Observations {
         self.remove(id)
     }
 
-    /// Takes one whose entry lies within `[from, to]` on the wall clock, the one for which `score` gives most; none
-    /// where it gives `None` for all.
+    /// Takes the one that entered within `[from, to]` for which `score` gives most; none where it gives none for all.
     pub(super) fn take_best<S: Ord>(
         &mut self,
         from: KtimeNs,
         to: KtimeNs,
-        mut score: impl FnMut(&Pending) -> Option<S>,
+        score: impl Fn(&Pending) -> Option<S>,
     ) -> Option<Pending> {
+        let scored = self
+            .between(from, to)
+            .filter_map(|(id, pending)| Some((score(pending)?, id)));
+        // Of equals the first.
+        let (_, id) = scored.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
+        self.remove(id)
+    }
+
+    /// Takes the one that entered within `[from, to]` and is `possible`; none where there are several.
+    pub(super) fn take_only(
+        &mut self,
+        from: KtimeNs,
+        to: KtimeNs,
+        possible: impl Fn(&Pending) -> bool,
+    ) -> Option<Pending> {
+        let mut found = self
+            .between(from, to)
+            .filter(|(_, pending)| possible(pending));
+        let (id, _) = found.next()?;
+        if found.next().is_some() {
+            return None;
+        }
+        drop(found);
+        self.remove(id)
+    }
+
+    fn between(
+        &self,
+        from: KtimeNs,
+        to: KtimeNs,
+    ) -> impl Iterator<Item = (ObservationId, &Pending)> {
         let first = ObservationId {
             entry: from,
             cpu: 0,
             sequence: 0,
         };
-        let mut best: Option<(S, ObservationId)> = None;
-        for (id, pending) in self.by_entry.range(first..) {
-            if id.entry > to {
-                break;
-            }
-            if let Some(score) = score(pending)
-                && best.as_ref().is_none_or(|(most, _)| score > *most)
-            {
-                best = Some((score, *id));
-            }
-        }
-        best.and_then(|(_, id)| self.remove(id))
+        self.by_entry
+            .range(first..)
+            .take_while(move |(id, _)| id.entry <= to)
+            .take(Self::MOST_CANDIDATES)
+            .map(|(id, pending)| (*id, pending))
     }
 
     /// Takes the oldest for which `due` holds, by the time it was sampled; none where the oldest is not due.

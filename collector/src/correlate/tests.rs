@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use super::matcher::{Correlator, Limits, Watch};
+use super::matcher::{Correlator, Limits};
+use super::witness::{Rules, Watch};
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::gaps::Gap;
 use crate::audit::parse::netlink_record;
 use crate::audit::record::{Serial, Stamp};
 use crate::audit::records::SyscallFields;
+use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
@@ -65,7 +67,7 @@ impl Bench {
             Limits::new(Duration::from_secs(2), Duration::from_secs(4)),
             OFFSET,
         );
-        correlator.witness_attached(Box::new(Openat), GENERATION, KtimeNs(0), Vec::new());
+        correlator.witness_attached(rules(KtimeNs(0)), Vec::new());
         Self {
             correlator,
             out: Vec::new(),
@@ -102,6 +104,37 @@ impl Bench {
                 }
             })
             .collect()
+    }
+}
+
+fn rules(since: KtimeNs) -> Rules {
+    Rules {
+        watch: Box::new(Openat),
+        generation: GENERATION,
+        former_until: KtimeNs(0),
+        since,
+    }
+}
+
+fn no_rules(former_until: KtimeNs) -> Rules {
+    Rules {
+        watch: Box::new(NoRules),
+        generation: GENERATION + 1,
+        former_until,
+        since: at(1_200),
+    }
+}
+
+fn quiet() -> Poll {
+    Poll {
+        at: KtimeNs(0),
+        status: None,
+        lost: 0,
+        socket_drops: 0,
+        delivery: Delivery::Unicast,
+        congested: 0,
+        queue_full: 0,
+        socket_empty: true,
     }
 }
 
@@ -197,7 +230,7 @@ fn drained() -> Poll {
             ..KernelStatus::default()
         }),
         socket_empty: true,
-        ..Poll::default()
+        ..quiet()
     }
 }
 
@@ -231,7 +264,7 @@ fn a_twin_is_matched_with_the_nearest_entry_and_the_rest_comes_back() {
     }
     bench.event(syscall_event(1_497, 9, 3));
     bench.poll(
-        6_500,
+        2_100,
         Poll {
             lost: 2,
             ..drained()
@@ -266,7 +299,7 @@ fn an_observation_waits_as_long_as_the_kernel_queue_holds_records() {
         Poll {
             status: Some(full),
             socket_empty: true,
-            ..Poll::default()
+            ..quiet()
         },
     );
     bench.tick(20_000);
@@ -289,7 +322,7 @@ fn an_observation_is_given_back_at_the_longest_wait_whatever_the_queue_says() {
 fn records_that_come_after_the_backfill_supersede_it_and_settle_nothing_twice() {
     let mut bench = Bench::new();
     bench.observe(observation(1_000, 3));
-    bench.poll(5_500, drained());
+    bench.poll(1_500, drained());
     bench.tick(5_600);
     bench.event(syscall_event(1_000, 5, 3));
     let events = bench.events();
@@ -365,7 +398,7 @@ fn serials_missing_beyond_what_came_back_are_unrecovered() {
     let mut bench = Bench::new();
     bench.observe(observation(1_050, 3));
     bench.poll(
-        5_500,
+        1_500,
         Poll {
             socket_drops: 9,
             ..drained()
@@ -402,7 +435,7 @@ fn a_maybe_without_an_event_is_counted_and_not_given_back() {
         verdict: Verdict::Maybe,
         ..observation(1_000, 3)
     });
-    bench.poll(5_500, drained());
+    bench.poll(1_500, drained());
     bench.tick(5_600);
     assert!(bench.events().is_empty());
     let crosscheck = bench.correlator.crosscheck();
@@ -413,10 +446,8 @@ fn a_maybe_without_an_event_is_counted_and_not_given_back() {
 fn an_observation_is_withdrawn_when_the_rule_behind_it_was_gone() {
     let mut bench = Bench::new();
     bench.observe(observation(1_000, 3));
-    bench
-        .correlator
-        .rules_changed(Box::new(NoRules), GENERATION + 1, at(1_200));
-    bench.poll(5_500, drained());
+    bench.correlator.rules_changed(no_rules(at(900)));
+    bench.poll(1_500, drained());
     bench.tick(5_600);
     assert!(bench.events().is_empty());
     let crosscheck = bench.correlator.crosscheck();
@@ -450,7 +481,7 @@ fn causes_follow_from_the_evidence_and_stay_unknown_where_it_is_not_enough() {
     let base = Poll {
         at: at(2_000),
         socket_empty: true,
-        ..Poll::default()
+        ..quiet()
     };
     let cases = [
         (
@@ -665,11 +696,11 @@ fn what_entered_around_the_attachment_is_matched_where_it_was_seen_and_unwatched
     );
     bench
         .correlator
-        .witness_attached(Box::new(Openat), GENERATION, at(1_003), Vec::new());
+        .witness_attached(rules(at(1_003)), Vec::new());
     bench.event(syscall_event(1_000, 5, 3));
     bench.observe(observation(1_004, 3));
     bench.event(syscall_event(1_000, 6, 4));
-    bench.event(syscall_event(900, 7, 5));
+    bench.event(syscall_event(700, 7, 5));
     bench.tick(3_000);
     let events = bench.events();
     let outcomes: Vec<_> = events
@@ -685,4 +716,94 @@ fn what_entered_around_the_attachment_is_matched_where_it_was_seen_and_unwatched
         ]
     );
     assert!(bench.correlator.crosscheck().balances());
+}
+
+#[test]
+fn a_rule_removed_after_the_call_does_not_make_its_loss_unmade() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.correlator.rules_changed(no_rules(at(1_100)));
+    bench.poll(
+        1_500,
+        Poll {
+            lost: 1,
+            ..drained()
+        },
+    );
+    bench.tick(6_000);
+    assert_eq!(bench.events()[0].cause, Some(Cause::BacklogLimit));
+}
+
+#[test]
+fn a_clock_set_far_back_makes_nothing_come_out_twice() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.event(syscall_event(1_000, 5, 3));
+    let back = RealtimeOffset(OFFSET.0 - 86_400_000_000_000);
+    bench.correlator.tick(at(2_000), back, &mut bench.out);
+    for (ms, serial) in [(3_000, 6), (70_000, 7)] {
+        bench.observe(Observation {
+            sequence: ms,
+            ..observation(ms, 3)
+        });
+        let stamped = syscall_event(ms, serial, 3);
+        let stamp = Stamp {
+            time: TimeMs(stamped.stamp.time.0 - 86_400_000),
+            ..stamped.stamp
+        };
+        bench.event(AuditEvent { stamp, ..stamped });
+        bench.correlator.tick(at(ms + 5), back, &mut bench.out);
+    }
+    let outcomes: Vec<_> = bench.events().iter().map(|event| event.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Matched; 3]);
+}
+
+#[test]
+fn what_the_stream_had_not_passed_at_the_end_is_not_called_lost_by_the_kernel() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.poll(
+        1_500,
+        Poll {
+            lost: 1,
+            ..drained()
+        },
+    );
+    bench.observe(observation(1_600, 4));
+    bench.correlator.finish(at(1_700), &mut bench.out);
+    let causes: Vec<_> = bench.events().iter().map(|event| event.cause).collect();
+    assert_eq!(causes, [Some(Cause::BacklogLimit), Some(Cause::Stopped)]);
+}
+
+#[test]
+fn what_the_stream_passed_may_still_be_in_the_reassembler() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    // Ten seconds in the kernel's queue, then a poll that finds it empty while the event's end is still awaited.
+    bench.poll(11_000, drained());
+    bench.tick(11_050);
+    assert!(bench.events().is_empty());
+    let late = syscall_event(1_000, 5, 3);
+    bench.event(AuditEvent {
+        first_read: at(10_990),
+        completed: at(12_990),
+        ..late
+    });
+    assert_eq!(bench.events()[0].outcome, Outcome::Matched);
+}
+
+#[test]
+fn arguments_of_32_bit_calls_match_by_their_low_halves() {
+    let mut bench = Bench::new();
+    let mut seen = observation(1_003, 3);
+    (seen.arch, seen.args[0]) = (0x4000_0003, 0xffff_ff9c);
+    bench.observe(seen);
+    let body = "arch=40000003 syscall=257 success=yes exit=3 a0=ffffffffffffff9c a1=1000 a2=0 a3=0 items=0 ppid=1 pid=100 \
+                auid=0 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=(none) ses=1 comm=\"a\" exe=\"/a\" key=(null)";
+    bench.event(event_of(
+        &[(1300, body.to_owned())],
+        stamp(1_000, 5),
+        Completion::Eoe,
+    ));
+    assert_eq!(bench.events()[0].outcome, Outcome::Matched);
 }

@@ -1,10 +1,11 @@
 //! Audit events that wait for their observation.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use crate::audit::event::AuditEvent;
 use crate::audit::records::SyscallFields;
-use crate::clock::{KtimeNs, TimeMs};
+use crate::clock::KtimeNs;
 use crate::correlate::key::MatchKey;
 
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct WaitingEvent {
     pub(super) fields: Option<SyscallFields>,
     /// 0, or the number of the late part.
     pub(super) part: u16,
+    /// Its stamp on the monotonic clock, by the offset known when it came.
+    pub(super) stamp: KtimeNs,
     pub(super) since: KtimeNs,
 }
 
@@ -44,18 +47,19 @@ impl Waiting {
         self.events.insert(number, waiting);
     }
 
-    /// Takes the oldest with `key` whose stamp lies within `tolerance_ms` of `entry`.
+    /// Takes the oldest with `key` whose stamp lies within `tolerance` of `entry`.
     pub(super) fn take_by_key(
         &mut self,
         key: &MatchKey,
-        entry: TimeMs,
-        tolerance_ms: u64,
+        entry: KtimeNs,
+        tolerance: Duration,
     ) -> Option<WaitingEvent> {
         let queue = self.by_key.get(key)?;
         let near = |number: &&u64| {
-            self.events
-                .get(number)
-                .is_some_and(|waiting| waiting.event.stamp.time.0.abs_diff(entry.0) <= tolerance_ms)
+            let waiting = self.events.get(number);
+            waiting.is_some_and(|waiting| {
+                entry.since(waiting.stamp).max(waiting.stamp.since(entry)) <= tolerance
+            })
         };
         let number = *queue.iter().find(near)?;
         self.remove(number)

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::account;
 use crate::audit::client::Client;
@@ -21,13 +21,15 @@ use crate::audit::status::{KernelStatus, TickRate, WrappingTotal};
 use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::pipeline::host::Host;
 use crate::pipeline::netlink;
-use crate::pipeline::witness::Probe;
+use crate::pipeline::probe::Probe;
 use crate::probe::mirror::Mirror;
 
 /// How often status is read. A loss is attributed within one such interval.
 const POLL: Duration = Duration::from_secs(1);
 /// How often the rules are read without a sign that they changed.
 const REREAD_RULES: Duration = Duration::from_secs(10);
+/// How long before its record is stamped a change of the rules may be in force.
+const CHANGE_TO_STAMP: Duration = Duration::from_millis(20);
 /// Messages that may wait for the core.
 pub(super) const QUEUE_MESSAGES: usize = 64;
 /// Commands that may wait for the control thread.
@@ -53,6 +55,8 @@ pub(super) enum Message {
     Rules {
         mirror: Option<Box<Mirror>>,
         generation: u32,
+        /// Up to here the kernel held the rules before.
+        former_until: KtimeNs,
         at: KtimeNs,
         n_rules: usize,
     },
@@ -69,6 +73,8 @@ pub(super) struct Polled {
     pub(super) status: Option<KernelStatus>,
     pub(super) kernel: account::Kernel,
     pub(super) socket: account::Socket,
+    /// Whether the event socket is known to hold nothing.
+    pub(super) socket_empty: bool,
     pub(super) ebpf: Option<account::Ebpf>,
     pub(super) rules_loaded: BTreeMap<&'static str, u64>,
 }
@@ -85,6 +91,10 @@ pub(super) struct Control {
     pub(super) core: mpsc::Sender<Message>,
     pub(super) figures: Figures,
     pub(super) rules: Rules,
+    /// Since when a record has put the rules in doubt; 0 while none has.
+    pub(super) rules_doubted: Arc<AtomicU64>,
+    /// Dropped when the thread ends, however it ends.
+    pub(super) alive: oneshot::Sender<()>,
 }
 
 /// What is summed up over polls.
@@ -94,6 +104,7 @@ pub(super) struct Figures {
     lost: WrappingTotal,
     wait: WrappingTotal,
     drops: WrappingTotal,
+    last_socket: account::Socket,
     ticks: Option<TickRate>,
 }
 
@@ -105,8 +116,11 @@ impl Figures {
             lost: WrappingTotal::default(),
             wait: WrappingTotal::default(),
             drops: WrappingTotal::default(),
+            last_socket: account::Socket::default(),
             ticks: TickRate::of_kernel(),
         };
+        // The socket is new: all it ever dropped is ours.
+        figures.drops.observe(0);
         figures.read(status);
         figures
     }
@@ -133,6 +147,8 @@ impl Figures {
 pub(super) struct Rules {
     pub(super) loaded: Vec<Rule>,
     pub(super) generation: u32,
+    /// When they were last seen to be these.
+    pub(super) confirmed: KtimeNs,
 }
 
 impl Rules {
@@ -161,21 +177,21 @@ impl Control {
         let mut next_poll = Instant::now();
         let mut next_rules = Instant::now() + REREAD_RULES;
         loop {
-            let wait = next_poll.saturating_duration_since(Instant::now());
-            match commands.recv_timeout(wait) {
-                Ok(Command::RereadRules) => self.reread_rules(),
+            // First, so that no flood of commands keeps the polls out.
+            if Instant::now() >= next_poll {
+                next_poll = Instant::now() + POLL;
+                self.poll();
+            }
+            if Instant::now() >= next_rules || self.rules_doubted.load(Ordering::Relaxed) != 0 {
+                next_rules = Instant::now() + REREAD_RULES;
+                self.reread_rules();
+            }
+            match commands.recv_timeout(next_poll.saturating_duration_since(Instant::now())) {
+                Ok(Command::RereadRules) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::DetachWitness) => self.detach_witness(),
                 Ok(Command::Restore(done)) => {
                     self.host.put_back();
                     let _ = done.send(());
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    next_poll = Instant::now() + POLL;
-                    self.poll();
-                    if Instant::now() >= next_rules {
-                        next_rules = Instant::now() + REREAD_RULES;
-                        self.reread_rules();
-                    }
                 }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -183,6 +199,7 @@ impl Control {
         // The last figures are those of the end.
         self.poll();
         self.host.put_back();
+        let _ = self.alive.send(());
     }
 
     fn poll(&mut self) {
@@ -204,43 +221,38 @@ impl Control {
         };
         // Taken after the status, so that an empty queue followed by an empty socket means that all is through.
         let at = KtimeNs::now();
-        let socket = self.socket_figures();
+        let (socket, socket_empty) = self.socket_figures();
         let polled = Polled {
             at,
             status,
             kernel: self.figures.kernel.clone(),
             socket,
+            socket_empty,
             ebpf: self.probe.as_mut().map(Probe::figures),
             rules_loaded: self.rules.by_list(),
         };
         self.tell(Message::Polled(Box::new(polled)));
     }
 
-    fn socket_figures(&mut self) -> account::Socket {
-        let overruns = self.reader.overruns.load(Ordering::Relaxed);
-        match MemoryInfo::of(&self.event_socket) {
-            Ok(info) => {
-                self.figures.drops.observe(info.drops);
-                account::Socket {
-                    overruns,
-                    // On unicast the kernel counts attempts it repeats; they are no losses.
-                    drops: if self.delivery == Delivery::Multicast {
-                        self.figures.drops.total()
-                    } else {
-                        0
-                    },
-                    receive_buffer: u64::from(info.receive_buffer),
-                    queued: u64::from(info.queued),
-                }
-            }
+    /// The event socket's figures, and whether it is known to hold nothing.
+    fn socket_figures(&mut self) -> (account::Socket, bool) {
+        let figures = &mut self.figures;
+        figures.last_socket.overruns = self.reader.overruns.load(Ordering::Relaxed);
+        let info = match MemoryInfo::of(&self.event_socket) {
+            Ok(info) => info,
             Err(error) => {
-                tracing::debug!(%error, "the event socket's memory figures cannot be read");
-                account::Socket {
-                    overruns,
-                    ..account::Socket::default()
-                }
+                tracing::debug!(%error, "the event socket's memory figures cannot be read; the last ones stand");
+                return (figures.last_socket, false);
             }
+        };
+        figures.drops.observe(info.drops);
+        figures.last_socket.receive_buffer = u64::from(info.receive_buffer);
+        figures.last_socket.queued = u64::from(info.queued);
+        // On unicast the kernel counts attempts it repeats; they are no losses.
+        if self.delivery == Delivery::Multicast {
+            figures.last_socket.drops = figures.drops.total();
         }
+        (figures.last_socket, info.queued == 0)
     }
 
     /// The daemon's own calls are never audited, so a new daemon changes who is exempt.
@@ -257,42 +269,56 @@ impl Control {
     }
 
     fn reread_rules(&mut self) {
-        let rules = match self.client.rules() {
+        // What puts the rules in doubt from here on is not answered by this reading.
+        let doubted = self.rules_doubted.swap(0, Ordering::Relaxed);
+        let asked = KtimeNs::now();
+        let loaded = match self.client.rules() {
             Ok(rules) => rules,
             Err(error) => {
                 tracing::warn!(%error, "the audit rules cannot be read; the cross-check goes on with the last ones");
                 return;
             }
         };
-        if rules == self.rules.loaded {
+        if loaded == self.rules.loaded {
+            self.rules.confirmed = asked;
             return;
         }
-        self.rules.loaded = rules;
-        self.rules.generation += 1;
-        let generation = self.rules.generation;
+        let generation = self.rules.generation + 1;
         let mirror = match &mut self.probe {
             None => None,
-            Some(probe) => match probe.judge_by(&self.rules.loaded, generation) {
+            Some(probe) => match probe.judge_by(&loaded, generation) {
                 Ok(mirror) => Some(mirror),
                 Err(error) => {
-                    tracing::error!(%error, "the witness cannot take over the new rules; it goes on with the last ones");
+                    tracing::error!(%error, "the witness cannot take over the new rules yet; it goes on with the last ones");
                     return;
                 }
             },
         };
-        let n_rules = self.rules.loaded.len();
+        // The kernel writes the record of a change right after it.
+        let told = KtimeNs(doubted).minus(CHANGE_TO_STAMP);
+        let former_until = self.rules.confirmed.max(told);
+        let n_rules = loaded.len();
+        let at = KtimeNs::now();
+        self.rules = Rules {
+            loaded,
+            generation,
+            confirmed: asked,
+        };
         self.tell(Message::Rules {
             mirror,
             generation,
-            at: KtimeNs::now(),
+            former_until,
+            at,
             n_rules,
         });
     }
 
     fn detach_witness(&mut self) {
         if let Some(probe) = &mut self.probe {
+            // The programs go one after the other: what happens from now on may be half seen.
+            let at = KtimeNs::now();
             probe.detach();
-            self.tell(Message::WitnessDetached { at: KtimeNs::now() });
+            self.tell(Message::WitnessDetached { at });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -10,12 +10,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::account::Account;
+use crate::audit::parse;
 use crate::audit::record::RecordType;
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::core::Core;
 use crate::correlate::evidence::Poll;
+use crate::correlate::witness::Rules;
 use crate::event::{Cause, LossUnit, Output, State, StateChange};
 use crate::output::render::Renderer;
 use crate::output::sink::{Batch, SinkHandle, Submitted};
@@ -44,6 +46,7 @@ pub(super) struct Merge {
     pub(super) sink: SinkHandle,
     pub(super) account: watch::Sender<Arc<Account>>,
     pub(super) commands: SyncSender<Command>,
+    pub(super) rules_doubted: Arc<AtomicU64>,
     pub(super) reader: Arc<netlink::Counts>,
     pub(super) ring: Arc<ring::Counts>,
     pub(super) sink_stopped: watch::Sender<bool>,
@@ -100,16 +103,28 @@ impl Merge {
 
     fn datagrams(&mut self, packet: &Packet) {
         let now = KtimeNs::now();
-        let mut rules_changed = false;
+        let mut rules_changed = None;
         for (record_type, _, payload) in packet.iter() {
-            rules_changed |= RecordType(record_type) == RecordType::CONFIG_CHANGE;
+            if RecordType(record_type) == RecordType::CONFIG_CHANGE {
+                let record = parse::netlink_record(record_type, payload).ok();
+                rules_changed = rules_changed.or(record.map(|record| record.stamp.time));
+            }
             self.core.datagram(record_type, payload, now);
         }
         self.reader
             .queued_bytes
             .fetch_sub(packet.n_bytes() as u64, Ordering::Relaxed);
-        if rules_changed {
-            // A full queue means that it has been asked to already.
+        if let Some(stamp) = rules_changed {
+            self.doubt_rules(RealtimeOffset::sample().monotonic(stamp));
+        }
+    }
+
+    /// A record says that the rules changed: the control thread is to read them again.
+    fn doubt_rules(&self, since: KtimeNs) {
+        let doubted = &self.rules_doubted;
+        let first = doubted.compare_exchange(0, since.0, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_ok() {
+            // It looks again with every poll, should the queue be full.
             let _ = self.commands.try_send(Command::RereadRules);
         }
     }
@@ -137,11 +152,17 @@ impl Merge {
             Message::Rules {
                 mirror,
                 generation,
+                former_until,
                 at,
                 n_rules,
             } => {
                 if let Some(mirror) = mirror {
-                    self.core.correlator.rules_changed(mirror, generation, at);
+                    self.core.correlator.rules_changed(Rules {
+                        watch: mirror,
+                        generation,
+                        former_until,
+                        since: at,
+                    });
                 }
                 self.published.rules_changed = Some(wall(at));
                 self.state(
@@ -162,8 +183,8 @@ impl Merge {
 
     fn polled(&mut self, polled: Polled, datagrams_empty: bool) {
         let at = polled.at;
-        let new = |last: &mut u64, total: u64| total - std::mem::replace(last, total);
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let new = |last: &mut u64, total: u64| total.saturating_sub(std::mem::replace(last, total));
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let last = &mut self.last;
         let drops = new(&mut last.drops, polled.socket.drops);
         let overruns = new(&mut last.overruns, polled.socket.overruns);
@@ -172,13 +193,15 @@ impl Merge {
             status: polled.status,
             lost: new(&mut last.lost, polled.kernel.lost),
             socket_drops: drops,
+            delivery: self.delivery,
+            // On multicast it is a loss, and shows in the drops.
             congested: if self.delivery == Delivery::Unicast {
                 overruns
             } else {
                 0
             },
             queue_full: new(&mut last.queue_full, read(&self.reader.queue_full)),
-            socket_empty: polled.socket.queued == 0 && datagrams_empty,
+            socket_empty: polled.socket_empty && datagrams_empty,
         };
         let truncated = new(&mut last.truncated, read(&self.reader.truncated));
         let replaced = new(
@@ -215,7 +238,7 @@ impl Merge {
         ] {
             let total = ebpf.dropped.get(reason).copied().unwrap_or_default();
             let last = self.last.ebpf_dropped.entry(reason).or_default();
-            let count = total - std::mem::replace(last, total);
+            let count = total.saturating_sub(std::mem::replace(last, total));
             if count > 0 {
                 self.core.lose(cause, count, LossUnit::Observations, at);
             }

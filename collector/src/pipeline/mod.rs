@@ -15,18 +15,19 @@ mod host;
 mod merge;
 mod netlink;
 mod packet;
+mod probe;
 mod ring;
 mod sys;
-mod witness;
 
 use std::future::Future;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{mpsc, oneshot, watch as channel};
 
 use crate::account::Account;
 use crate::audit::capture::{CaptureError, CaptureWriter};
@@ -34,9 +35,10 @@ use crate::audit::client::{Client, ClientError};
 use crate::audit::reassemble;
 use crate::audit::socket::{Delivery, EventSocket, Grant, ReceiveError, SocketError};
 use crate::audit::status::KernelStatus;
-use crate::clock::RealtimeOffset;
+use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::config::{Config, Listen, Mode};
 use crate::core::{Core, CoreConfig};
+use crate::correlate::witness;
 use crate::event::StateChange;
 use crate::http;
 use crate::output::render::Renderer;
@@ -45,12 +47,16 @@ use crate::output::{self, identity::Identity};
 use crate::pipeline::control::{Command, Control, Figures, Rules};
 use crate::pipeline::host::Host;
 use crate::pipeline::merge::{Inlets, Merge, Totals};
-use crate::pipeline::witness::Loaded;
+use crate::pipeline::probe::Loaded;
 use crate::probe::load::WitnessError;
 pub use account_line::line as account_line;
 
 /// How long what is on its way may take at the end.
 const DRAIN: Duration = Duration::from_millis(1_500);
+/// How long the kernel may take to answer one request.
+const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long putting the host back may take.
+const RESTORE: Duration = Duration::from_secs(2);
 /// How long the sink may take to write what waits at the end.
 const SINK_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -117,7 +123,9 @@ pub async fn run(
         Listen::Off => None,
     };
     let sink = SinkHandle::spawn(output::sink_config(&config.output))?;
-    let mut client = Client::connect()?;
+    let identity = Identity::of_this_machine().map_err(RunError::Identity)?;
+    // Short, as the end must not wait for a kernel that does not answer.
+    let mut client = Client::connect()?.with_timeout(KERNEL_TIMEOUT);
     let delivery = delivery(config.audit.mode, &client.status()?);
     // Before we listen: the kernel reports each program that is loaded.
     let loaded = Loaded::new(&config.ebpf)?;
@@ -132,6 +140,7 @@ pub async fn run(
 
     let status = client.status()?;
     let rules = Rules {
+        confirmed: KtimeNs::now(),
         loaded: client.rules()?,
         generation: 1,
     };
@@ -143,6 +152,8 @@ pub async fn run(
     let (stop, stopping) = channel::channel(false);
     let (account, accounts) = channel::channel(Arc::new(Account::default()));
     let (sink_stopped, mut output_gone) = channel::channel(false);
+    let (alive, control_ended) = oneshot::channel();
+    let rules_doubted = Arc::new(AtomicU64::new(0));
     let reader_counts = Arc::new(netlink::Counts::default());
     let ring_counts = Arc::new(ring::Counts::default());
 
@@ -162,12 +173,13 @@ pub async fn run(
         None => (None, None),
         Some(loaded) => {
             let started = loaded.watch(&rules, status.pid, Arc::clone(&ring_counts))?;
-            core.correlator.witness_attached(
-                started.mirror,
-                rules.generation,
-                started.since,
-                started.exempt,
-            );
+            let in_force = witness::Rules {
+                watch: started.mirror,
+                generation: rules.generation,
+                former_until: KtimeNs(0),
+                since: started.since,
+            };
+            core.correlator.witness_attached(in_force, started.exempt);
             (Some(started.probe), Some(started.ring))
         }
     };
@@ -198,6 +210,8 @@ pub async fn run(
         reader: Arc::clone(&reader_counts),
         core: tell,
         rules,
+        rules_doubted: Arc::clone(&rules_doubted),
+        alive,
     };
     let control = std::thread::Builder::new()
         .name("control".to_owned())
@@ -206,14 +220,12 @@ pub async fn run(
 
     let mut merge = Merge {
         core,
-        renderer: Renderer::new(
-            &config.output,
-            Identity::of_this_machine().map_err(RunError::Identity)?,
-        ),
+        renderer: Renderer::new(&config.output, identity),
         sink,
         account,
         sink_stopped,
         commands: commands.clone(),
+        rules_doubted,
         reader: Arc::clone(&reader_counts),
         ring: Arc::clone(&ring_counts),
         delivery,
@@ -235,7 +247,7 @@ pub async fn run(
         reader_counts,
         stopping.clone(),
     ));
-    let ring_reader = ring.map(|ring| {
+    let mut ring_reader = ring.map(|ring| {
         tokio::spawn(ring::read(
             ring,
             sample_packets,
@@ -251,39 +263,55 @@ pub async fn run(
 
     let mut failure = None;
     let mut last = None;
+    let mut ring_ended = None;
     tokio::select! {
         () = shutdown => {}
         _ = output_gone.wait_for(|gone| *gone) => tracing::info!("nobody reads the output any more; stopping"),
         ended = &mut reader => failure = Some(ended_early(ended)),
-        // Only a panic ends it before its inlets close. The host is put back all the same.
+        // Only a panic ends these before they are told to. The host is put back all the same.
         ended = &mut merge => last = Some(ended),
+        ended = async { ring_reader.as_mut().expect("the branch is off without it").await }, if ring_reader.is_some() => {
+            failure = Some(RunError::Died { part: "reader of the ring buffer" });
+            ring_ended = Some(ended);
+        }
+        _ = control_ended => failure = Some(RunError::Died { part: "control thread" }),
     }
 
-    // Nothing is expected from now on; what is on its way may still arrive.
-    let _ = commands.send(Command::DetachWitness);
+    // Nothing is expected from now on; what is on its way may still arrive. The queue has room: only one other command is
+    // ever in it.
+    let _ = commands.try_send(Command::DetachWitness);
     drain(&accounts).await;
     let (done, restored) = sync_channel(1);
-    let _ = commands.send(Command::Restore(done));
-    let _ = tokio::task::spawn_blocking(move || restored.recv()).await;
+    let _ = commands.try_send(Command::Restore(done));
+    let restored = tokio::task::spawn_blocking(move || restored.recv_timeout(RESTORE));
+    if !matches!(restored.await, Ok(Ok(()))) {
+        tracing::error!(
+            "the kernel's audit settings may not be as they were; `auditctl -s` and `auditctl -l` show them"
+        );
+    }
     stop.send_replace(true);
-    let _ = commands.send(Command::Stop);
     if failure.is_none()
         && let Ok(Err(error)) = reader.await
     {
         failure = Some(RunError::Receive(error));
     }
-    if let Some(ring_reader) = ring_reader
-        && let Ok(Err(error)) = ring_reader.await
-    {
+    if let Some(reader) = ring_reader.filter(|_| ring_ended.is_none()) {
+        ring_ended = Some(reader.await);
+    }
+    if let Some(Ok(Err(error))) = ring_ended {
         tracing::error!(%error, "the ring buffer could not be read");
     }
+    // The last poll comes after the last read, so that an empty socket then means that all was read.
+    let _ = commands.try_send(Command::Stop);
+    drop(commands);
     let last = match last {
         Some(ended) => ended,
         None => merge.await,
     };
-    let _ = tokio::task::spawn_blocking(move || control.join()).await;
+    let control = tokio::task::spawn_blocking(move || control.join());
+    let _ = tokio::time::timeout(KERNEL_TIMEOUT, control).await;
     if let Some(web) = web {
-        let _ = web.await;
+        let _ = tokio::time::timeout(KERNEL_TIMEOUT, web).await;
     }
     let last = last.map_err(|_| RunError::Died { part: "core" })?;
     if let Some(told) = told {

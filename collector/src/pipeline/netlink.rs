@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::audit::capture::CaptureWriter;
 use crate::audit::message::Kind;
 use crate::audit::socket::{Batch, EventSocket, ReceiveError, Received};
+use crate::clock::KtimeNs;
 use crate::pipeline::packet::Packet;
 use crate::pipeline::sys;
 
@@ -18,6 +20,11 @@ use crate::pipeline::sys;
 pub(super) const QUEUE_PACKETS: usize = 2_048;
 /// Bytes that may wait for the core in all packets together.
 pub(super) const QUEUE_BYTES: u64 = 64 << 20;
+
+/// How long reading may go on after the stop.
+const LAST_READ: Duration = Duration::from_millis(300);
+/// How often a capture on a quiet socket is handed to the disk.
+const TEND_CAPTURE: Duration = Duration::from_secs(1);
 
 /// What the reader counts, shared with those who report it.
 #[derive(Debug, Default)]
@@ -47,13 +54,22 @@ pub(super) async fn read(
     loop {
         let stopping = *stop.borrow();
         if stopping {
-            while receive(
-                socket.get_mut(),
-                &mut batch,
-                capture.as_mut(),
-                &core,
-                &counts,
-            )? {}
+            // Beside a busy daemon records never end.
+            let end = KtimeNs::now().plus(LAST_READ);
+            while KtimeNs::now() < end
+                && receive(
+                    socket.get_mut(),
+                    &mut batch,
+                    capture.as_mut(),
+                    &core,
+                    &counts,
+                )?
+            {
+                tokio::task::yield_now().await;
+            }
+            if let Some(capture) = &mut capture {
+                tend_capture(capture);
+            }
             return Ok(());
         }
         tokio::select! {
@@ -64,7 +80,19 @@ pub(super) async fn read(
                 }
             }
             _ = stop.changed() => {}
+            () = tokio::time::sleep(TEND_CAPTURE), if capture.is_some() => {
+                capture.iter_mut().for_each(tend_capture);
+            }
         }
+    }
+}
+
+/// Lets the file be read while the capture goes on, and tells once why it ended.
+fn tend_capture(capture: &mut CaptureWriter) {
+    capture.flush();
+    if let Some(error) = capture.take_error() {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "the capture has ended; collecting goes on");
     }
 }
 

@@ -4,7 +4,7 @@ use collector_ebpf::{Fact, Facts};
 
 use crate::audit::arch::Arch;
 use crate::audit::records::SyscallFields;
-use crate::correlate::matcher::Watch;
+use crate::correlate::witness::Watch;
 use crate::probe::mirror::{Mirror, facts_of};
 use crate::probe::observation::{Observation, Verdict};
 

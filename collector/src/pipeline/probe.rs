@@ -149,8 +149,13 @@ impl Probe {
         self.witness.flush_log();
         let counters = match self.witness.counters() {
             Ok(counters) => {
-                self.last = counters;
-                counters
+                // This one is put together from files, one of which may have been unreadable.
+                let missed_runs = counters.missed_runs.max(self.last.missed_runs);
+                self.last = Counters {
+                    missed_runs,
+                    ..counters
+                };
+                self.last
             }
             Err(error) => {
                 tracing::debug!(%error, "the programs' counters cannot be read; the last ones stand");

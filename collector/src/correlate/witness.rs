@@ -1,0 +1,110 @@
+//! The eBPF witness as it stands: what it watches, since when, and what its rules say.
+//!
+//! All times are monotonic, so that a step of the wall clock moves none of them.
+
+use std::time::Duration;
+
+use crate::audit::records::SyscallFields;
+use crate::clock::KtimeNs;
+use crate::probe::observation::{Observation, Verdict};
+
+/// What the eBPF witness watches, and what the rules say; implemented by the rule mirror.
+pub trait Watch {
+    /// Whether a call of this number can produce an observation.
+    fn covers(&self, arch: u32, syscall: u32) -> bool;
+    /// What the rules in force say of a call the kernel reported; none where no rule asks for it.
+    fn judge_record(&self, fields: &SyscallFields) -> Option<Verdict>;
+    /// What the rules in force say of an observed call; none where no rule asks for it.
+    fn judge_observation(&self, observation: &Observation) -> Option<Verdict>;
+    /// The keys of the exit rule at this place of the list.
+    fn keys(&self, rule: u16) -> Vec<Box<[u8]>>;
+}
+
+/// A set of rules the witness judges by from some time on.
+pub struct Rules {
+    /// What they say.
+    pub watch: Box<dyn Watch + Send>,
+    /// Observations name the set they were judged by.
+    pub generation: u32,
+    /// Up to here the kernel was seen to hold the rules before.
+    pub former_until: KtimeNs,
+    /// From here on the witness judges by these.
+    pub since: KtimeNs,
+}
+
+pub(super) struct Witness {
+    rules: Rules,
+    attached: KtimeNs,
+    detached: Option<KtimeNs>,
+    /// Calls of these processes are not watched: our own, and the audit daemon's.
+    pub(super) exempt: Vec<u32>,
+}
+
+impl Witness {
+    /// A stamp is the coarse clock at entry: a tick behind it, and more on a machine whose ticks are late.
+    const STAMP_LAG: Duration = Duration::from_millis(250);
+
+    pub(super) fn new(rules: Rules, exempt: Vec<u32>) -> Self {
+        Self {
+            attached: rules.since,
+            rules,
+            detached: None,
+            exempt,
+        }
+    }
+
+    pub(super) fn detach(&mut self, at: KtimeNs) {
+        self.detached = Some(at);
+    }
+
+    pub(super) fn change_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
+    /// Whether the witness may have seen something that was stamped at `stamp`.
+    pub(super) fn watched_at(&self, stamp: KtimeNs) -> bool {
+        self.attached <= stamp.plus(Self::STAMP_LAG)
+            && self.detached.is_none_or(|detached| stamp <= detached)
+    }
+
+    pub(super) fn watches(&self, fields: &SyscallFields) -> bool {
+        !self.exempt.contains(&fields.pid) && self.rules.watch.covers(fields.arch, fields.syscall)
+    }
+
+    /// Whether, and how surely, the witness should have seen a call it did not; none where that cannot be said.
+    pub(super) fn should_have_seen(
+        &self,
+        fields: &SyscallFields,
+        stamp: KtimeNs,
+        read: KtimeNs,
+    ) -> Option<Verdict> {
+        let settled = stamp >= self.attached.max(self.rules.since).plus(Self::STAMP_LAG);
+        let attached = self
+            .detached
+            .is_none_or(|detached| stamp.plus(Self::STAMP_LAG) < detached && read < detached);
+        (settled && attached)
+            .then(|| self.rules.watch.judge_record(fields))
+            .flatten()
+    }
+
+    /// Whether the kernel should have reported a call, for all that is known now: the rules may have changed under it,
+    /// and its process may have become the audit daemon.
+    pub(super) fn stands_by(&self, observation: &Observation) -> bool {
+        if self.exempt.contains(&observation.tgid) {
+            return false;
+        }
+        observation.rules_generation == self.rules.generation
+            || observation.taken < self.rules.former_until
+            || matches!(
+                self.rules.watch.judge_observation(observation),
+                Some(Verdict::Inferred | Verdict::Exact)
+            )
+    }
+
+    /// The keys of the rule an observation was judged by; none where that is not known, or not the rules in force.
+    pub(super) fn keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
+        let current = self.rules.generation == observation.rules_generation;
+        let rule = observation.rule.filter(|_| current)?;
+        Some(self.rules.watch.keys(rule))
+    }
+}
