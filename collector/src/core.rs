@@ -10,7 +10,7 @@ use crate::audit::event::AuditEvent;
 use crate::audit::gaps::{Gap, GapTracker};
 use crate::audit::parse;
 use crate::audit::reassemble::{self, Reassembler};
-use crate::audit::record::Record;
+use crate::audit::record::{Record, Serial};
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
 use crate::correlate::matcher::{Correlator, Limits};
@@ -162,8 +162,9 @@ impl Core {
 
     fn parsed(&mut self, record: Record, now: KtimeNs) {
         self.input.parsed += 1;
-        // auditd's own records carry serials of its own count.
-        if !record.record_type.is_from_daemon() {
+        // auditd's own records carry serials of its own count, and the lines of ours that have none carry 0.
+        let of_kernel = !record.record_type.is_from_daemon() && record.stamp.serial != Serial(0);
+        if of_kernel {
             self.gaps.saw(record.stamp, now);
         }
         self.reassembler.push(record, now, &mut self.events);
@@ -182,5 +183,39 @@ impl Core {
         for event in self.events.drain(..) {
             self.correlator.audit_event(event, now, &mut self.outputs);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_ours_without_a_serial_leaves_no_hole_in_a_log() {
+        let config = CoreConfig {
+            source: "replay",
+            reassembly: reassemble::Limits::default(),
+            reorder_window: Duration::from_secs(5),
+        };
+        let mut core = Core::new(&config, RealtimeOffset(0));
+        for line in [
+            "type=UNKNOWN[2092] msg=audit(1700000000.000:0): op=started",
+            "type=USER_LOGIN msg=audit(1700000000.001:500000): pid=1 uid=0 msg='op=login'",
+            "not a record",
+        ] {
+            core.log_line(line.as_bytes(), |record| {
+                KtimeNs(record.stamp.time.0 * 1_000_000)
+            });
+        }
+        core.finish(KtimeNs(1_700_000_100_000_000_000));
+        let mut account = Account::default();
+        core.account(TimeMs(0), &mut account);
+        assert_eq!(
+            (account.serials.missing, account.crosscheck.expected),
+            (0, 0)
+        );
+        let input = account.input;
+        assert_eq!((input.records, input.parsed, input.malformed), (3, 2, 1));
+        assert_eq!(account.losses[&Cause::Malformed], 1);
     }
 }
