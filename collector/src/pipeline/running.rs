@@ -1,0 +1,373 @@
+//! What runs while the collector runs: started together, watched together, stopped in order.
+
+use std::future::{Future, pending};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch as channel};
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::account::Account;
+use crate::audit::capture::CaptureWriter;
+use crate::audit::client::Client;
+use crate::audit::reassemble;
+use crate::audit::socket::{Delivery, EventSocket, Grant, ReceiveError, SocketError};
+use crate::audit::status::KernelStatus;
+use crate::clock::{KtimeNs, RealtimeOffset};
+use crate::config::{Config, Listen, Mode};
+use crate::core::{Core, CoreConfig};
+use crate::correlate::witness;
+use crate::event::StateChange;
+use crate::http;
+use crate::output::render::Renderer;
+use crate::output::sink::{Batch, SinkHandle};
+use crate::output::{self, identity::Identity};
+use crate::pipeline::RunError;
+use crate::pipeline::account_line::line as account_line;
+use crate::pipeline::control::{self, Command, Control, Figures, Rules};
+use crate::pipeline::host::Host;
+use crate::pipeline::merge::{self, Inlets, Merge, Totals};
+use crate::pipeline::probe::Loaded;
+use crate::pipeline::{netlink, ring};
+
+/// How long what is on its way may take at the end.
+const DRAIN: Duration = Duration::from_millis(1_500);
+/// How long the kernel may take to answer one request.
+const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long putting the host back may take.
+const RESTORE: Duration = Duration::from_secs(2);
+/// How long the sink may take to write what waits at the end.
+const SINK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The running parts; those that can end by themselves are none once they have.
+pub(super) struct Running {
+    commands: SyncSender<Command>,
+    accounts: channel::Receiver<Arc<Account>>,
+    stop: channel::Sender<bool>,
+    output_gone: channel::Receiver<bool>,
+    reader: Option<JoinHandle<Result<(), ReceiveError>>>,
+    ring_reader: Option<JoinHandle<std::io::Result<()>>>,
+    merge: Option<JoinHandle<Arc<Account>>>,
+    control: thread::JoinHandle<()>,
+    control_ended: oneshot::Receiver<()>,
+    web: Option<JoinHandle<()>>,
+    told: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts everything: socket, settings, rules, witness, and only then is anything judged.
+    pub(super) async fn start(config: Config) -> Result<Self, RunError> {
+        let server = match config.listen {
+            Listen::At(address) => Some(http::Server::bind(address).await?),
+            Listen::Off => None,
+        };
+        let sink = SinkHandle::spawn(output::sink_config(&config.output))?;
+        let identity = Identity::of_this_machine().map_err(RunError::Identity)?;
+        // Short, as the end must not wait for a kernel that does not answer.
+        let mut client = Client::connect()?.with_timeout(KERNEL_TIMEOUT);
+        let delivery = delivery(config.audit.mode, &client.status()?);
+        // Before we listen: the kernel reports each program that is loaded.
+        let loaded = Loaded::new(&config.ebpf)?;
+        let mut socket = open_socket(delivery, config.audit.receive_buffer)?;
+        let capture = config
+            .audit
+            .capture
+            .as_deref()
+            .map(|path| CaptureWriter::create(path, delivery))
+            .transpose()?;
+        let host = Host::take_over(&mut socket, &config.audit)?;
+
+        let status = client.status()?;
+        let rules = Rules {
+            confirmed: KtimeNs::now(),
+            loaded: client.rules()?,
+            generation: 1,
+        };
+
+        let (packets, datagrams) = mpsc::channel(netlink::QUEUE_PACKETS);
+        let (sample_packets, samples) = mpsc::channel(ring::QUEUE_PACKETS);
+        let (tell, messages) = mpsc::channel(control::QUEUE_MESSAGES);
+        let (commands, command_queue) = sync_channel(control::QUEUE_COMMANDS);
+        let (stop, stopping) = channel::channel(false);
+        let (account, accounts) = channel::channel(Arc::new(Account::default()));
+        let (sink_stopped, output_gone) = channel::channel(false);
+        let (alive, control_ended) = oneshot::channel();
+        let rules_doubted = Arc::new(AtomicU64::new(0));
+        let reader_counts = Arc::new(netlink::Counts::default());
+        let ring_counts = Arc::new(ring::Counts::default());
+
+        let mut core = Core::new(
+            &CoreConfig {
+                source: source(delivery),
+                reassembly: reassemble::Limits {
+                    timeout: config.merge.reassembly_timeout,
+                    max_events: config.merge.max_events,
+                    ..reassemble::Limits::default()
+                },
+                reorder_window: config.merge.reorder_window,
+            },
+            RealtimeOffset::sample(),
+        );
+        let (probe, ring) = match loaded {
+            None => (None, None),
+            Some(loaded) => {
+                let started = loaded.watch(&rules, status.pid, Arc::clone(&ring_counts))?;
+                let in_force = witness::Rules {
+                    watch: started.mirror,
+                    generation: rules.generation,
+                    former_until: KtimeNs(0),
+                    since: started.since,
+                };
+                core.correlator.witness_attached(in_force, started.exempt);
+                (Some(started.probe), Some(started.ring))
+            }
+        };
+        let level = match &probe {
+            Some(_) => "eBPF witness at level syscalls",
+            None => "no eBPF witness",
+        };
+        let started = format!(
+            "audit-collector {} on Linux {}: {}, {level}, {} rules",
+            env!("CARGO_PKG_VERSION"),
+            kernel_release(),
+            source(delivery),
+            rules.loaded.len(),
+        );
+        tracing::info!("{started}");
+
+        let event_socket = socket
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(RunError::Thread)?;
+        let control = Control {
+            figures: Figures::since(&status),
+            client,
+            host,
+            probe,
+            event_socket,
+            delivery,
+            reader: Arc::clone(&reader_counts),
+            core: tell,
+            rules,
+            rules_doubted: Arc::clone(&rules_doubted),
+            alive,
+        };
+        let control = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || control.run(&command_queue))
+            .map_err(RunError::Thread)?;
+
+        let mut merge = Merge {
+            core,
+            renderer: Renderer::new(&config.output, identity),
+            sink,
+            account,
+            sink_stopped,
+            commands: commands.clone(),
+            rules_doubted,
+            reader: Arc::clone(&reader_counts),
+            ring: Arc::clone(&ring_counts),
+            delivery,
+            batch: Batch::default(),
+            last: Totals::default(),
+            published: Account::default(),
+        };
+        merge.state(StateChange::Started, started);
+        let inlets = Inlets {
+            datagrams,
+            samples,
+            messages,
+        };
+        let merge = tokio::spawn(merge.run(inlets, SINK_DEADLINE));
+        let reader = tokio::spawn(netlink::read(
+            socket,
+            capture,
+            packets,
+            reader_counts,
+            stopping.clone(),
+        ));
+        let ring_reader = ring.map(|ring| {
+            tokio::spawn(ring::read(
+                ring,
+                sample_packets,
+                ring_counts,
+                stopping.clone(),
+            ))
+        });
+        let web = server
+            .map(|server| tokio::spawn(server.serve(accounts.clone(), stopped(stopping.clone()))));
+        let told = config
+            .account_interval
+            .map(|every| tokio::spawn(tell_account(accounts.clone(), every)));
+
+        Ok(Self {
+            commands,
+            accounts,
+            stop,
+            output_gone,
+            reader: Some(reader),
+            ring_reader,
+            merge: Some(merge),
+            control,
+            control_ended,
+            web,
+            told,
+        })
+    }
+
+    /// Waits for `shutdown`, or for a part that ends before it is told to; says which that was. Only a panic or a socket
+    /// that cannot be read does that.
+    pub(super) async fn watch(&mut self, shutdown: impl Future<Output = ()>) -> Option<RunError> {
+        let died = |part| Some(RunError::Died { part });
+        tokio::select! {
+            () = shutdown => None,
+            _ = self.output_gone.wait_for(|gone| *gone) => {
+                tracing::info!("nobody reads the output any more; stopping");
+                None
+            }
+            ended = end_of(&mut self.reader) => match ended {
+                Ok(Err(error)) => Some(RunError::Receive(error)),
+                Ok(Ok(())) | Err(_) => died("reader of the event socket"),
+            },
+            _ = end_of(&mut self.ring_reader) => died("reader of the ring buffer"),
+            _ = end_of(&mut self.merge) => died("core"),
+            _ = &mut self.control_ended => died("control thread"),
+        }
+    }
+
+    /// Stops in order: the witness, so that nothing is expected any more; what is on its way; the host is put back; then
+    /// the readers, the last poll, the core and the sink.
+    pub(super) async fn stop(mut self) -> Result<Arc<Account>, RunError> {
+        // The queue has room: only one other command is ever in it.
+        let _ = self.commands.try_send(Command::DetachWitness);
+        drain(&self.accounts).await;
+        let (done, restored) = sync_channel(1);
+        let _ = self.commands.try_send(Command::Restore(done));
+        let restored = tokio::task::spawn_blocking(move || restored.recv_timeout(RESTORE));
+        if !matches!(restored.await, Ok(Ok(()))) {
+            tracing::error!(
+                "the kernel's audit settings may not be as they were; `auditctl -s` and `auditctl -l` show them"
+            );
+        }
+        self.stop.send_replace(true);
+        let read = match self.reader.take() {
+            Some(reader) => reader.await,
+            None => Ok(Ok(())),
+        };
+        if let Some(ring_reader) = self.ring_reader.take()
+            && let Ok(Err(error)) = ring_reader.await
+        {
+            tracing::error!(%error, "the ring buffer could not be read");
+        }
+        // The last poll comes after the last read, so that an empty socket then means that all was read.
+        let _ = self.commands.try_send(Command::Stop);
+        drop(self.commands);
+        let last = match self.merge.take() {
+            Some(merge) => merge.await.ok(),
+            None => None,
+        };
+        let control = self.control;
+        let control = tokio::task::spawn_blocking(move || control.join());
+        let _ = tokio::time::timeout(KERNEL_TIMEOUT, control).await;
+        if let Some(web) = self.web {
+            let _ = tokio::time::timeout(KERNEL_TIMEOUT, web).await;
+        }
+        let last = last.ok_or(RunError::Died { part: "core" })?;
+        if let Some(told) = self.told {
+            told.abort();
+            say(&account_line(&last));
+        }
+        match read {
+            Ok(Err(error)) => Err(RunError::Receive(error)),
+            _ => Ok(last),
+        }
+    }
+}
+
+/// Waits for a task and forgets it then; for ever where there is none.
+async fn end_of<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    let ended = match task {
+        Some(task) => task.await,
+        None => pending().await,
+    };
+    *task = None;
+    ended
+}
+
+/// How records reach us in `mode`: `auto` leaves a daemon that is registered its place.
+fn delivery(mode: Mode, status: &KernelStatus) -> Delivery {
+    match mode {
+        Mode::Daemon => Delivery::Unicast,
+        Mode::Multicast => Delivery::Multicast,
+        Mode::Auto if status.pid == 0 => Delivery::Unicast,
+        Mode::Auto => Delivery::Multicast,
+    }
+}
+
+fn source(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Unicast => "daemon",
+        Delivery::Multicast => "multicast",
+    }
+}
+
+fn open_socket(delivery: Delivery, receive_buffer: u64) -> Result<EventSocket, SocketError> {
+    let wished = usize::try_from(receive_buffer).ok();
+    let socket = match delivery {
+        Delivery::Unicast => EventSocket::unicast(wished)?,
+        Delivery::Multicast => EventSocket::multicast(wished)?,
+    };
+    let got = socket.receive_buffer();
+    if got.grant == Grant::Limited {
+        tracing::warn!(
+            wished = receive_buffer,
+            got = got.bytes,
+            "the receive buffer is smaller than wished: raise net.core.rmem_max or give the collector CAP_NET_ADMIN"
+        );
+    }
+    Ok(socket)
+}
+
+fn kernel_release() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |_| "of unknown release".to_owned(),
+        |name| name.release().to_string_lossy().into_owned(),
+    )
+}
+
+/// Waits until nothing waits for its counterpart, at most [`DRAIN`].
+async fn drain(accounts: &channel::Receiver<Arc<Account>>) {
+    let mut accounts = accounts.clone();
+    // What was read just now shows in the account only after it was next published.
+    tokio::time::sleep(2 * merge::PUBLISH).await;
+    let idle = accounts.wait_for(|account| {
+        let crosscheck = &account.crosscheck;
+        account.assembly.pending + crosscheck.pending_observations + crosscheck.pending_events == 0
+    });
+    let _ = tokio::time::timeout(DRAIN, idle).await;
+}
+
+async fn stopped(mut stopping: channel::Receiver<bool>) {
+    // An error means that the sender is gone, which is the end as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn tell_account(accounts: channel::Receiver<Arc<Account>>, every: Duration) {
+    let mut interval = tokio::time::interval(every);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        let line = account_line(&accounts.borrow());
+        say(&line);
+    }
+}
+
+/// A closed standard error is no reason to end.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
