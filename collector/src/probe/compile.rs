@@ -212,11 +212,15 @@ fn permission(test: PermissionTest, comparison: Comparison, value: u32) -> Known
 /// SYSCALL record, the event does not happen.
 pub(super) fn exclude(rules: &[&Rule]) -> Vec<Compiled> {
     let mut compiled = Vec::new();
-    // The kernel stops at a field it does not know there, if it gets as far as that field.
+    // The kernel goes through a rule's fields in order until one does not hold, and at one that it does not know there
+    // it ends the walk through the whole list. Whether it gets as far as that is not followed.
     let mut after_unknown = false;
     'rules: for rule in rules {
+        // Without a field there is nothing that could hold.
+        if rule.conditions.is_empty() {
+            continue;
+        }
         let mut tests = Vec::new();
-        let mut unknown = false;
         for condition in &rule.conditions {
             let Some(comparison) = comparison(condition.operator) else {
                 continue 'rules;
@@ -236,8 +240,8 @@ pub(super) fn exclude(rules: &[&Rule]) -> Vec<Compiled> {
                 | Field::SUBJ_SEN
                 | Field::SUBJ_CLR => None,
                 _ => {
-                    unknown = true;
-                    continue;
+                    after_unknown = true;
+                    continue 'rules;
                 }
             };
             tests.push(fact.map_or(UNJUDGED, |(fact, value)| Test {
@@ -246,10 +250,6 @@ pub(super) fn exclude(rules: &[&Rule]) -> Vec<Compiled> {
                 value,
                 groups: Groups::DoNot,
             }));
-        }
-        if unknown {
-            after_unknown = true;
-            continue;
         }
         if after_unknown {
             tests.push(UNJUDGED);

@@ -415,7 +415,14 @@ mod tests {
         // A field that list does not know ends the kernel's walk, so that what follows may not count.
         let odd = excluding().condition(Field::EUID, Operator::EQUAL, 5);
         assert_eq!(judge(&[exit(), odd.clone()]), (YES, Some(0)));
-        assert_eq!(judge(&[exit(), odd, msgtype(1300)]), (MAYBE, None));
+        assert_eq!(judge(&[exit(), odd.clone(), msgtype(1300)]), (MAYBE, None));
+        // Also where a later field of that rule would not hold; not where an earlier one does not.
+        let other_type = odd.condition(Field::MSGTYPE, Operator::EQUAL, 1307);
+        assert_eq!(judge(&[exit(), other_type, msgtype(1300)]), (MAYBE, None));
+        let not_reached = msgtype(1307).condition(Field::EUID, Operator::EQUAL, 5);
+        assert_eq!(judge(&[exit(), not_reached, msgtype(1300)]), (None, None));
+        // Nothing of a rule without fields can hold.
+        assert_eq!(judge(&[exit(), excluding()]), (YES, Some(0)));
     }
 
     #[test]
