@@ -7,20 +7,19 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
 const TARGET: &str = "bpfel-unknown-none";
+/// The machines whose registers collector-ebpf/src/registers.rs knows.
+const ARCHES: [&str; 2] = ["x86_64", "aarch64"];
 
-fn main() -> ExitCode {
-    // One line, not anyhow's chain over several: this is what a newcomer's first `cargo build` prints.
-    match build() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("cargo::error={error:#}");
-            ExitCode::FAILURE
-        }
+fn main() {
+    if let Err(error) = build() {
+        // cargo fails the build for this line alone. Were the script to fail as well, cargo would add a page of its
+        // own around the one line that a newcomer's first `cargo build` is to print.
+        println!("cargo::error={error:#}");
     }
 }
 
@@ -48,10 +47,13 @@ fn build() -> anyhow::Result<()> {
         env::var("TARGET")?
     );
 
-    if env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() != Ok("little") {
-        bail!("the BPF programs are built for little-endian machines only");
-    }
     let arch = env::var("CARGO_CFG_TARGET_ARCH").context("CARGO_CFG_TARGET_ARCH is not set")?;
+    let endian = env::var("CARGO_CFG_TARGET_ENDIAN");
+    if !ARCHES.contains(&arch.as_str()) || endian.as_deref() != Ok("little") {
+        bail!(
+            "the BPF programs know the registers of {ARCHES:?} (little-endian) only, not of {arch}"
+        );
+    }
     let linkers = linker_folder(&target_dir)?;
     let core_source = core_source(&target_dir)?;
 
@@ -81,6 +83,7 @@ fn build() -> anyhow::Result<()> {
         .args([
             "build",
             "--quiet",
+            "--locked",
             "--release",
             "--package",
             "collector-ebpf",
@@ -114,11 +117,11 @@ fn build() -> anyhow::Result<()> {
         .with_context(|| format!("cannot run {cargo:?}"))?;
     let diagnostics = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        eprintln!("{diagnostics}");
-        bail!(
-            "building the BPF programs failed ({}), see above",
-            output.status
-        );
+        // cargo shows a script's own output only where the script fails.
+        for line in diagnostics.lines() {
+            println!("cargo::error={line}");
+        }
+        bail!("building the BPF programs failed ({})", output.status);
     }
     for line in diagnostics.lines() {
         println!("cargo::warning={line}");
