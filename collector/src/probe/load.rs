@@ -224,20 +224,15 @@ impl Witness {
             let place = buffer * MAX_CONDITIONS + index;
             write(&mut conditions, "CONDITIONS", place, condition.as_bytes())?;
         }
-        let changes: Vec<(usize, Plans)> = (self.plans.iter().zip(mirror.plans()).enumerate())
-            .filter(|(_, (old, new))| old.plans[buffer as usize] != **new)
-            .map(|(syscall, (old, new))| {
-                let mut plans = *old;
-                plans.plans[buffer as usize] = *new;
-                (syscall, plans)
-            })
-            .collect();
-        let mut array = self.array::<{ size_of::<Plans>() }>("PLANS")?;
-        for (syscall, plans) in &changes {
-            write(&mut array, "PLANS", *syscall as u32, plans.as_bytes())?;
-        }
-        for (syscall, plans) in changes {
-            self.plans[syscall] = plans;
+        let mut array = open_array::<{ size_of::<Plans>() }>(&mut self.ebpf, "PLANS")?;
+        for (syscall, (held, new)) in (0..).zip(self.plans.iter_mut().zip(mirror.plans())) {
+            let mut plans = *held;
+            plans.plans[buffer as usize] = *new;
+            if plans != *held {
+                write(&mut array, "PLANS", syscall, plans.as_bytes())?;
+                // At once: where a later write fails, the next attempt still knows what the kernel has.
+                *held = plans;
+            }
         }
         let control = Control {
             active: Active { buffer, generation },
@@ -360,9 +355,17 @@ impl Witness {
         &mut self,
         name: &'static str,
     ) -> Result<Array<&mut MapData, [u8; BYTES]>, WitnessError> {
-        let map: &mut Map = self.ebpf.map_mut(name).ok_or_else(|| no_map(name))?;
-        map.try_into().map_err(map_error(name, "open"))
+        open_array(&mut self.ebpf, name)
     }
+}
+
+/// Not a method: what borrows the maps only leaves the rest of the [`Witness`] at hand.
+fn open_array<'a, const BYTES: usize>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<Array<&'a mut MapData, [u8; BYTES]>, WitnessError> {
+    let map: &mut Map = ebpf.map_mut(name).ok_or_else(|| no_map(name))?;
+    map.try_into().map_err(map_error(name, "open"))
 }
 
 fn write<const BYTES: usize>(
