@@ -9,7 +9,8 @@ use aya_ebpf::helpers::generated::{
 use collector_ebpf::{InFlight, Plan, SLOT_BYTES, Slot, StringHeader, StringKind, string_flags};
 
 use crate::draft::{
-    HEADER, Label, at_most, begin, cursor, end, grow, open, place, seal, unreadable, within,
+    HEADER, Label, at_most, begin, cursor, end, grow, no_room, open, place, seal, unreadable,
+    within,
 };
 use crate::kernel::{pointer, read_user};
 use crate::maps::{Scratch, offset};
@@ -197,6 +198,7 @@ fn push_path(scratch: *mut Scratch, plus_one: u64, in_flight: *const InFlight, s
         )
     };
     let Some(at) = within(cursor(scratch), PATH_BYTES) else {
+        no_room(scratch, label);
         return;
     };
     open(scratch);
@@ -261,6 +263,7 @@ pub(crate) fn push_sockaddr(scratch: *mut Scratch, in_flight: *const InFlight) {
         argument: in_flight.plan.sockaddr - 1,
     };
     let Some(at) = within(cursor(scratch), SOCKADDR_BYTES) else {
+        no_room(scratch, label);
         return;
     };
     open(scratch);
@@ -345,6 +348,7 @@ pub(crate) fn push_tty(scratch: *mut Scratch, task: u64) {
         argument: 0,
     };
     let Some(at) = within(cursor(scratch), TTY_BYTES) else {
+        no_room(scratch, label);
         return;
     };
     open(scratch);
@@ -379,6 +383,7 @@ pub(crate) fn push_old_cwd(scratch: *mut Scratch, in_flight: *const InFlight) {
         return;
     }
     let Some(at) = within(cursor(scratch), SLOT_BYTES as u64) else {
+        no_room(scratch, label);
         return;
     };
     open(scratch);

@@ -3,7 +3,8 @@
 //! Where the next string goes is kept in map memory, not in a variable. The verifier follows the possible values of a
 //! variable along every path through the programs, and each string and each name in a path would multiply them; what
 //! it loads from a map it takes for any number, bounds it once before each access, and is done. All limits together
-//! are smaller than the area: the bounds never cut anything off.
+//! (two paths, an argument vector of twice that, executable and working directory, a terminal) are smaller than the
+//! area, so that the bounds cut nothing off; if they ever did, the sample would say so.
 
 use collector_ebpf::{AREA_BYTES, StringHeader, string_flags};
 
@@ -84,6 +85,13 @@ pub(crate) fn unreadable(scratch: *mut Scratch, label: Label) {
     crate::send::count(|counters| counters.unreadable += 1);
     open(scratch);
     seal(scratch, label, string_flags::UNREADABLE);
+}
+
+/// Notes a string that there is no room for.
+#[inline(always)]
+pub(crate) fn no_room(scratch: *mut Scratch, label: Label) {
+    open(scratch);
+    seal(scratch, label, string_flags::TRUNCATED);
 }
 
 /// `at` if a header and `room` bytes fit behind it.

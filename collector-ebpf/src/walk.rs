@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use collector_ebpf::string_flags;
 
-use crate::draft::{Label, end, grow, open, place, seal, unreadable, within};
+use crate::draft::{HEADER, Label, cursor, end, grow, open, place, seal, unreadable, within};
 use crate::kernel::{pointer, read};
 use crate::maps::{Scratch, offset};
 
@@ -14,6 +14,9 @@ use crate::maps::{Scratch, offset};
 const MAX_STEPS: u32 = 64;
 /// The longest name with its NUL (NAME_MAX of include/uapi/linux/limits.h).
 const NAME_BYTES: u64 = 256;
+/// Names with their NULs on one path, as long as the kernel itself prints paths (PATH_MAX); a longer one is marked as
+/// truncated. Whoever nests directories deeper must not take the room of the strings that follow.
+const PATH_BYTES: u64 = 4096;
 
 /// Appends a path to the strings.
 ///
@@ -66,7 +69,7 @@ pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
                 name as *const _,
             )
         };
-        if length <= 0 {
+        if length <= 0 || at - cursor(scratch) - HEADER + length as u64 > PATH_BYTES {
             break;
         }
         grow(scratch, length as u64);
