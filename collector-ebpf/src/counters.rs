@@ -1,8 +1,8 @@
-//! The per-CPU counters.
+//! The counters, by program and CPU.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One CPU's counts since the programs were loaded.
+/// One program's counts on one CPU since the programs were loaded.
 ///
 /// `attempted = submitted + ring_full + in_flight_full` holds whenever no program is running.
 #[derive(
@@ -25,14 +25,14 @@ pub struct Counters {
     /// Exits whose entry no program saw: forked children, calls begun before attaching, calls skipped by seccomp or
     /// ptrace. Not an error.
     pub without_entry: u64,
-    /// Bytes put into the ring since the reader was last woken from this CPU.
+    /// Bytes put into the ring since the reader was last woken from here.
     pub since_wakeup: u64,
 }
 
 const _: () = assert!(size_of::<Counters>() == 64);
 
 impl Counters {
-    /// The sum over CPUs.
+    /// The sum over programs and CPUs.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {

@@ -82,7 +82,9 @@ pub(crate) fn seal(scratch: *mut Scratch, label: Label, flags: u8) {
 /// Notes a string that could not be read.
 #[inline(always)]
 pub(crate) fn unreadable(scratch: *mut Scratch, label: Label) {
-    crate::send::count(|counters| counters.unreadable += 1);
+    // SAFETY: as in `begin`.
+    let program = unsafe { (*scratch).program };
+    crate::send::count(program, |counters| counters.unreadable += 1);
     open(scratch);
     seal(scratch, label, string_flags::UNREADABLE);
 }

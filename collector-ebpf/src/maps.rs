@@ -5,8 +5,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use collector_ebpf::{
-    AREA_BYTES, Condition, Control, Counters, Facts, InFlight, Layout, MAX_CONDITIONS, Plans,
-    SYSCALL_NUMBERS, Sample,
+    AREA_BYTES, Active, Condition, Control, Counters, Facts, InFlight, Layout, MAX_CONDITIONS,
+    Plans, SYSCALL_NUMBERS, Sample,
 };
 
 /// Samples on their way to the collector. Its size is set at load time.
@@ -30,9 +30,9 @@ pub(crate) static CONDITIONS: Array<Condition> = Array::with_max_entries(2 * MAX
 #[map]
 pub(crate) static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(8192, 0);
 
-/// One element.
+/// One element per program, as with [`SCRATCH`].
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
 
 /// One element per program, so that on kernels where these may be preempted an entry does not spoil an exit.
 #[map]
@@ -45,6 +45,8 @@ pub(crate) struct Scratch {
     pub(crate) cursor: u64,
     /// Where the next part of the string at hand goes.
     pub(crate) end: u64,
+    /// Whose it is: [`ENTER`] or [`EXIT`].
+    pub(crate) program: u32,
     pub(crate) facts: Facts,
     pub(crate) in_flight: InFlight,
     pub(crate) sample: Sample,
@@ -53,10 +55,10 @@ pub(crate) struct Scratch {
 
 const _: () = assert!(size_of::<Scratch>() <= 32 * 1024);
 
-/// [`SCRATCH`] of sys_enter.
-pub(crate) const SCRATCH_ENTER: u32 = 0;
-/// [`SCRATCH`] of sys_exit.
-pub(crate) const SCRATCH_EXIT: u32 = 1;
+/// The element of sys_enter in [`SCRATCH`] and [`COUNTERS`].
+pub(crate) const ENTER: u32 = 0;
+/// The element of sys_exit.
+pub(crate) const EXIT: u32 = 1;
 
 /// Offsets in this kernel's structures.
 #[unsafe(no_mangle)]
@@ -102,6 +104,18 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
+
+/// Which rules are in force. One load: with two, the buffer of one set could come with the generation of the next.
+#[inline(always)]
+pub(crate) fn active(control: &Control) -> Active {
+    // SAFETY: eight bytes on an eight-byte boundary of a valid map element.
+    let word = unsafe { (&raw const control.active).cast::<u64>().read_volatile() };
+    // The programs are built for little-endian machines only.
+    Active {
+        buffer: word as u32,
+        generation: (word >> 32) as u32,
+    }
+}
 
 /// [`OWN_TGID`] as loaded.
 #[inline(always)]

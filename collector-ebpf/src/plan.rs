@@ -54,6 +54,9 @@ impl Plan {
     pub const ASKS_LOGIN: u16 = 128;
     /// A rule asks for the personality.
     pub const ASKS_PERSONALITY: u16 = 256;
+    /// The call puts other registers in place of those it was made with, and -1 in place of its number
+    /// (rt_sigreturn): its exit does not say which call it is of.
+    pub const RESTORES_REGISTERS: u16 = 512;
 
     /// Nothing to do.
     pub const NONE: Self = Self {

@@ -62,6 +62,27 @@ pub(crate) fn arguments(regs: *const u64, arch: usize) -> [u64; 8] {
     }
 }
 
+/// The same registers at the exit.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn arguments_at_exit(regs: *const u64, arch: usize) -> [u64; 8] {
+    arguments(regs, arch)
+}
+
+/// The same registers at the exit: the result took the place of the first, which `orig_x0` keeps.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn arguments_at_exit(regs: *const u64, arch: usize) -> [u64; 8] {
+    let mut arguments = arguments(regs, arch);
+    let first = word(regs, 34);
+    arguments[0] = if arch == 0 {
+        first
+    } else {
+        first & 0xffff_ffff
+    };
+    arguments
+}
+
 /// The six arguments at the entry, and two zeros.
 #[cfg(bpf_target_arch = "aarch64")]
 #[inline(always)]

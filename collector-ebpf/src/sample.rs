@@ -21,7 +21,8 @@ pub struct Sample {
     pub version: u8,
     /// 1: a system call. Others are for hooks to come.
     pub kind: u8,
-    /// This CPU's count of samples attempted, from 1; a hole is a sample the ring had no room for.
+    /// Unique on this CPU: the lowest bit tells the program (0: sys_enter, 1: sys_exit), the others are its count of
+    /// samples attempted here, from 1.
     pub sequence: u64,
     /// `CLOCK_MONOTONIC` at the entry.
     pub entry_ns: u64,

@@ -21,11 +21,11 @@ const FORCE_WAKEUP: u64 = 2;
 /// A sample of a system call, in `Sample::kind`.
 const KIND_SYSCALL: u8 = 1;
 
-/// Changes this CPU's counters.
+/// Changes the counters of `program` ([`crate::maps::ENTER`] or [`crate::maps::EXIT`]) on this CPU.
 #[inline(always)]
-pub(crate) fn count(change: impl FnOnce(&mut Counters)) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: this CPU's own element.
+pub(crate) fn count(program: u32, change: impl FnOnce(&mut Counters)) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(program) {
+        // SAFETY: this program's own element on this CPU.
         change(unsafe { &mut *counters });
     }
 }
@@ -48,10 +48,12 @@ pub(crate) fn send(
     task: u64,
     outcome: Outcome,
 ) {
-    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+    // SAFETY: this program's own element on this CPU.
+    let program = unsafe { (*scratch).program };
+    let Some(counters) = COUNTERS.get_ptr_mut(program) else {
         return;
     };
-    // SAFETY: this CPU's own elements, and a valid element of the map of calls in flight.
+    // SAFETY: this program's own elements on this CPU, and a valid element of the map of calls in flight.
     let (counters, facts, call) = unsafe { (&mut *counters, &(*scratch).facts, &*in_flight) };
     counters.attempted += 1;
     let who = bpf_get_current_pid_tgid();
@@ -68,7 +70,7 @@ pub(crate) fn send(
     sample.fixed = size_of::<Sample>() as u16;
     sample.version = VERSION;
     sample.kind = KIND_SYSCALL;
-    sample.sequence = counters.attempted;
+    sample.sequence = counters.attempted << 1 | u64::from(program);
     sample.entry_ns = call.entry_ns;
     // SAFETY: helpers without arguments.
     sample.taken_ns = unsafe { bpf_ktime_get_ns() };

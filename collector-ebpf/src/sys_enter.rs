@@ -12,7 +12,7 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use collector_ebpf::{Control, Fact, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
 
-use crate::maps::{CONTROL, IN_FLIGHT, PLANS, SCRATCH, SCRATCH_ENTER, own_tgid};
+use crate::maps::{CONTROL, ENTER, IN_FLIGHT, PLANS, SCRATCH, active, own_tgid};
 use crate::send::{Outcome, count, send};
 use crate::{arguments, judging, registers};
 
@@ -30,7 +30,7 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let control = CONTROL.get(0)?;
-    let active = control.active;
+    let active = active(control);
     let buffer = active.buffer & 1;
     let plans = PLANS.get(number as u32)?.plans[buffer as usize];
     if plans[0].start == NO_PROGRAM && plans[1].start == NO_PROGRAM {
@@ -43,9 +43,12 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     if plan.start == NO_PROGRAM || exempt(control) {
         return None;
     }
-    let scratch = SCRATCH.get_ptr_mut(SCRATCH_ENTER)?;
+    let scratch = SCRATCH.get_ptr_mut(ENTER)?;
     // SAFETY: this program's own element on this CPU.
-    let (facts, call) = unsafe { (&mut (*scratch).facts, &mut (*scratch).in_flight) };
+    let (facts, call) = unsafe {
+        (*scratch).program = ENTER;
+        (&mut (*scratch).facts, &mut (*scratch).in_flight)
+    };
     let regs: *const u64 = context.arg(0);
     call.plan = plan;
     call.arch = registers::ARCHES[arch & 1];
@@ -67,7 +70,7 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     if returns(&raw const call.plan) {
         arguments::capture(scratch, task);
         if IN_FLIGHT.insert(&task, &*call, 0).is_err() {
-            count(|counters| {
+            count(ENTER, |counters| {
                 counters.attempted += 1;
                 counters.in_flight_full += 1;
             });

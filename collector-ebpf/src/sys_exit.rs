@@ -7,9 +7,9 @@
 
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use collector_ebpf::{InFlight, NO_PROGRAM, Ruling, SYSCALL_NUMBERS};
+use collector_ebpf::{InFlight, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
 
-use crate::maps::{CONTROL, IN_FLIGHT, PLANS, SCRATCH, SCRATCH_EXIT};
+use crate::maps::{CONTROL, EXIT, IN_FLIGHT, PLANS, SCRATCH, active};
 use crate::send::{Outcome, count, send};
 use crate::{judging, registers};
 
@@ -23,35 +23,65 @@ fn sys_exit(context: BtfTracePointContext) -> i32 {
 fn try_sys_exit(context: &BtfTracePointContext) -> Option<()> {
     let regs: *const u64 = context.arg(0);
     let number = registers::number_at_exit(regs);
-    if number >= u64::from(SYSCALL_NUMBERS) {
-        return None;
-    }
-    let plans = PLANS.get(number as u32)?;
-    let [[a, b], [c, d]] = &plans.plans;
-    if a.start == NO_PROGRAM
-        && b.start == NO_PROGRAM
-        && c.start == NO_PROGRAM
-        && d.start == NO_PROGRAM
-    {
-        return None;
+    // Any other number may be the -1 that a return from a signal handler leaves there.
+    let named = number < u64::from(SYSCALL_NUMBERS);
+    if named {
+        let plans = PLANS.get(number as u32)?;
+        let [[a, b], [c, d]] = &plans.plans;
+        if a.start == NO_PROGRAM
+            && b.start == NO_PROGRAM
+            && c.start == NO_PROGRAM
+            && d.start == NO_PROGRAM
+        {
+            return None;
+        }
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     let Some(call) = IN_FLIGHT.get_ptr(&task) else {
-        count(|counters| counters.without_entry += 1);
+        if named {
+            count(EXIT, |counters| counters.without_entry += 1);
+        }
         return None;
     };
-    // SAFETY: the element stays this task's until it is removed, and this task is here.
-    if u64::from(unsafe { (*call).syscall }) != number {
-        // Left over from a time when the programs were detached.
-        let _ = IN_FLIGHT.remove(&task);
-        return None;
+    // Otherwise it is left over from a call whose exit was missed.
+    if is_exit_of(call, number, regs) {
+        let result: i64 = context.arg(1);
+        judge_and_send(context, call, task, result);
     }
-    let result: i64 = context.arg(1);
-    judge_and_send(context, call, task, result);
     // Only now: another CPU may take the element for a call of its own as soon as it is free.
     let _ = IN_FLIGHT.remove(&task);
     None
+}
+
+/// Whether the exit at hand, of call `number`, is the one of `call`.
+#[inline(always)]
+fn is_exit_of(call: *const InFlight, number: u64, regs: *const u64) -> bool {
+    // SAFETY: the element stays this task's until it is removed, and this task is here.
+    let (flags, syscall, arch, args) = unsafe {
+        (
+            judging::flags(&raw const (*call).plan),
+            (*call).syscall,
+            (&raw const (*call).arch).read_volatile(),
+            &(*call).args,
+        )
+    };
+    if flags & Plan::RESTORES_REGISTERS != 0 {
+        return number >= u64::from(SYSCALL_NUMBERS) || number == u64::from(syscall);
+    }
+    if number != u64::from(syscall) {
+        return false;
+    }
+    if flags & Plan::EXEC != 0 {
+        return true;
+    }
+    let now = registers::arguments_at_exit(regs, usize::from(arch & 0x8000_0000 == 0));
+    // All at once: a branch for each would be so many paths for the verifier.
+    let mut difference = 0;
+    for index in 0..6 {
+        difference |= now[index] ^ args[index];
+    }
+    difference == 0
 }
 
 #[inline(always)]
@@ -63,7 +93,7 @@ fn judge_and_send(
 ) -> Option<()> {
     // SAFETY: the element stays this task's until it is removed, and this task is here.
     let in_flight = unsafe { &*call };
-    let active = CONTROL.get(0)?.active;
+    let active = active(CONTROL.get(0)?);
     let buffer = active.buffer & 1;
     let arch = usize::from(in_flight.arch & 0x8000_0000 == 0);
     let plans = PLANS.get(in_flight.syscall)?.plans[buffer as usize];
@@ -72,10 +102,11 @@ fn judge_and_send(
     if plan.start == NO_PROGRAM {
         return None;
     }
-    let scratch = SCRATCH.get_ptr_mut(SCRATCH_EXIT)?;
+    let scratch = SCRATCH.get_ptr_mut(EXIT)?;
     // SAFETY: this program's own element on this CPU. The result goes through it for the reason given at
     // `judging::flags`.
     let (facts, own_plan, own_result) = unsafe {
+        (*scratch).program = EXIT;
         (*scratch).in_flight.plan = plan;
         let own_result = &raw mut (*scratch).sample.result;
         own_result.write_volatile(result);

@@ -33,6 +33,8 @@ pub fn plan(arch: Arch, syscall: u32) -> Plan {
             | "sendfile64" | "splice" | "copy_file_range" | "io_uring_enter" | "io_submit"
             | "personality" => Plan::CHANGES_LOGIN,
             "chdir" => Plan::CHANGES_CWD,
+            // The last two end a return probe and an entry probe of user space (arch/x86/kernel/uprobes.c).
+            "rt_sigreturn" | "sigreturn" | "uretprobe" | "uprobe" => Plan::RESTORES_REGISTERS,
             "sendmsg" => Plan::MESSAGE,
             "socketcall" => Plan::SOCKETCALL,
             _ => 0,
@@ -190,6 +192,8 @@ mod tests {
             assert_eq!(plan_of(arch, "connect").sockaddr, 2, "{arch}");
             assert_eq!(plan_of(arch, "exit_group").flags, Plan::NO_RETURN, "{arch}");
             assert_ne!(plan_of(arch, "execve").flags & Plan::EXEC, 0, "{arch}");
+            let restoring = plan_of(arch, "rt_sigreturn").flags;
+            assert_eq!(restoring, Plan::RESTORES_REGISTERS, "{arch}");
         }
         assert_eq!(plan_of(Arch::X86_64, "fanotify_mark").paths, [5, 0]);
         assert_eq!(plan_of(Arch::I386, "fanotify_mark").paths, [6, 0]);

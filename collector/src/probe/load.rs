@@ -6,12 +6,14 @@
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use collector_ebpf::{Active, Control, EXEMPT_PROCESSES, MAX_CONDITIONS, Plans, SYSCALL_NUMBERS};
+use collector_ebpf::{
+    Active, Control, EXEMPT_PROCESSES, InFlight, MAX_CONDITIONS, Plans, SYSCALL_NUMBERS,
+};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::probe::btf::KernelTypes;
@@ -179,8 +181,11 @@ impl Witness {
     /// Attaches the programs. Calls that have begun before are not observed.
     ///
     /// # Errors
-    /// [`WitnessError::Program`], [`WitnessError::Permission`].
+    /// [`WitnessError::Program`], [`WitnessError::Permission`], [`WitnessError::Map`].
     pub fn attach(&mut self) -> Result<(), WitnessError> {
+        if self.links.iter().all(Option::is_none) {
+            self.forget_calls()?;
+        }
         // The exit first: an entry is never remembered without somebody to take it out again.
         for index in (0..PROGRAMS.len()).rev() {
             if self.links[index].is_some() {
@@ -283,13 +288,17 @@ impl Witness {
             .ok_or_else(|| no_map("COUNTERS"))?;
         let array: PerCpuArray<&MapData, [u8; 64]> =
             map.try_into().map_err(map_error("COUNTERS", "open"))?;
-        let per_cpu = array.get(&0, 0).map_err(map_error("COUNTERS", "read"))?;
-        let sum = per_cpu
-            .iter()
-            .filter_map(|bytes| collector_ebpf::Counters::read_from_bytes(bytes).ok())
-            .fold(collector_ebpf::Counters::default(), |sum, cpu| {
-                sum.plus(cpu)
-            });
+        let mut sum = collector_ebpf::Counters::default();
+        for program in 0..PROGRAMS.len() as u32 {
+            let per_cpu = array
+                .get(&program, 0)
+                .map_err(map_error("COUNTERS", "read"))?;
+            for bytes in per_cpu.iter() {
+                if let Ok(cpu) = collector_ebpf::Counters::read_from_bytes(bytes) {
+                    sum = sum.plus(cpu);
+                }
+            }
+        }
         Ok(Counters {
             attempted: sum.attempted,
             submitted: sum.submitted,
@@ -342,6 +351,22 @@ impl Witness {
                 count.trim().parse::<u64>().ok()
             })
             .sum()
+    }
+
+    /// Empties the map of calls in flight: nobody has seen how those ended that began before a [`Self::detach`].
+    fn forget_calls(&mut self) -> Result<(), WitnessError> {
+        const NAME: &str = "IN_FLIGHT";
+        let map = self.ebpf.map_mut(NAME).ok_or_else(|| no_map(NAME))?;
+        let mut calls: HashMap<&mut MapData, u64, [u8; size_of::<InFlight>()]> =
+            map.try_into().map_err(map_error(NAME, "open"))?;
+        let tasks: Vec<u64> = calls
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(map_error(NAME, "read"))?;
+        for task in tasks {
+            calls.remove(&task).map_err(map_error(NAME, "write"))?;
+        }
+        Ok(())
     }
 
     fn set_control(&mut self, control: Control) -> Result<(), WitnessError> {

@@ -98,9 +98,9 @@ pub struct PathArgument {
 /// One system call as the tracepoint programs saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// Unique within one load of the BPF programs: the CPU and that CPU's own count.
+    /// Unique within one load of the BPF programs, together with `sequence`: where the sample was taken.
     pub cpu: u16,
-    /// The count of samples on `cpu`, from 1.
+    /// Twice the program's count of samples on `cpu`, from 1, plus 0 at the entry and 1 at the exit.
     pub sequence: u64,
     /// When the call entered.
     pub entry: KtimeNs,

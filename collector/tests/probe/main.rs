@@ -198,7 +198,8 @@ fn an_openat_comes_with_everything_around_it() {
     );
     assert!(before <= seen.entry && seen.entry < seen.taken && seen.taken <= after);
     assert_eq!((seen.verdict, seen.rule), (Verdict::Inferred, Some(0)));
-    assert_eq!(seen.sequence, 1);
+    // The first sample of sys_exit on this CPU.
+    assert_eq!(seen.sequence, 3);
     assert_eq!(
         (seen.argv, seen.sockaddr),
         (Captured::Absent, Captured::Absent)
@@ -235,6 +236,62 @@ fn long_paths_come_whole_and_unreadable_ones_are_counted() {
     assert_eq!(*paths[3], Captured::Unreadable);
     assert_eq!(*paths[4], whole("/untouched/page"));
     assert_eq!(probe.witness.counters().unwrap().unreadable, 1);
+}
+
+#[test]
+fn a_deep_working_directory_is_cut_and_leaves_room_for_the_rest() {
+    let uid = 81_013;
+    let Some(mut probe) = probe(&[rule(uid, &["renameat2"])]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let name = "d".repeat(250);
+    let long = format!("/{}", "x/".repeat(2000));
+    let path = CString::new(long.as_str()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            sys::own_directory();
+            std::env::set_current_dir(folder.path()).unwrap();
+            for _ in 0..40 {
+                std::fs::create_dir(&name).unwrap();
+                std::env::set_current_dir(&name).unwrap();
+            }
+            sys::become_user(uid);
+            sys::renameat2(&path, &path);
+        });
+    });
+    let seen = only(probe.take());
+    for argument in &seen.paths {
+        assert_eq!(argument.path, whole(&long));
+    }
+    let Captured::Truncated(cwd) = seen.cwd else {
+        panic!("{:?}", seen.cwd)
+    };
+    // As many whole names as fit into PATH_MAX.
+    assert_eq!(&*cwd, format!("/{name}").repeat(16).as_bytes());
+}
+
+#[test]
+fn a_return_from_a_signal_is_seen_and_leaves_nothing_in_flight() {
+    let uid = 81_014;
+    let narrow = WitnessConfig {
+        in_flight: 1,
+        ..config()
+    };
+    let Some(mut probe) = probe_with(narrow, &[rule(uid, &["rt_sigreturn", "openat"])]) else {
+        return;
+    };
+    let tid = as_user(uid, || {
+        sys::take_a_signal();
+        sys::tid()
+    });
+    // The only element is free again for another task.
+    as_user(uid, || sys::openat(libc::AT_FDCWD, c"/no/such", 0));
+    let seen = probe.take();
+    let calls: Vec<_> = seen.iter().map(|call| call.syscall).collect();
+    assert_eq!(calls, [number("rt_sigreturn"), number("openat")]);
+    assert_eq!(seen[0].tid, tid);
+    assert_eq!(probe.witness.counters().unwrap().in_flight_full, 0);
 }
 
 #[test]
@@ -548,6 +605,30 @@ fn calls_that_cannot_be_remembered_are_counted() {
     assert_eq!(counters.attempted, 8, "{counters:?}");
     assert_eq!(seen + counters.in_flight_full, 8, "{counters:?}");
     assert!(counters.in_flight_full >= 1, "{counters:?}");
+}
+
+#[test]
+fn calls_that_ended_unseen_leave_no_trace() {
+    let uid = 81_015;
+    let narrow = WitnessConfig {
+        in_flight: 1,
+        ..config()
+    };
+    let Some(mut probe) = probe_with(narrow, &[rule(uid, &["clock_nanosleep", "openat"])]) else {
+        return;
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            sys::become_user(uid);
+            std::thread::sleep(Duration::from_millis(200));
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        probe.witness.detach().unwrap();
+    });
+    probe.witness.attach().unwrap();
+    as_user(uid, || sys::openat(libc::AT_FDCWD, c"/no/such", 0));
+    assert_eq!(only(probe.take()).syscall, number("openat"));
+    assert_eq!(probe.witness.counters().unwrap().in_flight_full, 0);
 }
 
 #[test]

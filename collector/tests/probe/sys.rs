@@ -15,6 +15,13 @@ pub(crate) fn become_user(uid: u32) {
     );
 }
 
+/// Gives the calling thread a working directory of its own.
+pub(crate) fn own_directory() {
+    // SAFETY: takes an integer.
+    let result = unsafe { libc::unshare(libc::CLONE_FS) };
+    assert_eq!(result, 0, "unshare: {}", io::Error::last_os_error());
+}
+
 /// openat(2) exactly as given, with no other call around it.
 pub(crate) fn openat(folder: i32, path: &CStr, flags: i32) -> i64 {
     // SAFETY: `path` is a NUL-terminated string that outlives the call.
@@ -28,6 +35,21 @@ pub(crate) fn openat(folder: i32, path: &CStr, flags: i32) -> i64 {
     }
     close(result as i32);
     result
+}
+
+/// renameat2(2), whatever it answers.
+pub(crate) fn renameat2(old: &CStr, new: &CStr) {
+    // SAFETY: the paths are NUL-terminated strings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            old.as_ptr(),
+            libc::AT_FDCWD,
+            new.as_ptr(),
+            0,
+        )
+    };
 }
 
 /// openat(2) of a path in memory that is not there.
@@ -63,6 +85,21 @@ pub(crate) fn close(descriptor: i32) {
 pub(crate) fn tid() -> u32 {
     // SAFETY: takes nothing.
     unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
+/// Sends SIGURG to the calling thread, whose handler returns by rt_sigreturn(2).
+pub(crate) fn take_a_signal() {
+    extern "C" fn handler(_signal: i32) {}
+    // SAFETY: the handler does nothing; nobody else in this process uses SIGURG; the signal is for this thread only.
+    unsafe {
+        libc::signal(libc::SIGURG, handler as *const () as libc::sighandler_t);
+        libc::syscall(
+            libc::SYS_tgkill,
+            libc::getpid(),
+            libc::syscall(libc::SYS_gettid),
+            libc::SIGURG,
+        );
+    }
 }
 
 /// getppid by `int 0x80`, number 64 of the i386 table.
