@@ -44,9 +44,7 @@ const STALE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The address cannot be had.
-    #[error(
-        "cannot listen on {address}: {source}; choose another address with --listen, or --listen off"
-    )]
+    #[error("cannot listen on {address} (--listen takes another address, or off)")]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -412,7 +410,7 @@ mod tests {
         let error = Server::bind(running.address).await.unwrap_err().to_string();
         let address = running.address;
         assert!(
-            error.starts_with(&format!("cannot listen on {address}: ")),
+            error.starts_with(&format!("cannot listen on {address} (")),
             "{error}"
         );
         assert!(error.contains("--listen"), "{error}");

@@ -26,8 +26,15 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "audit-collector: {error:#}");
-            ExitCode::from(exit_code(&error))
+            let code = exit_code(&error);
+            let more = match code {
+                cli::EXIT_CANNOT_RUN => {
+                    "; run it as root, or see `audit-collector doctor` for what is missing and how to get it"
+                }
+                _ => "",
+            };
+            let _ = writeln!(io::stderr(), "audit-collector: {error:#}{more}");
+            ExitCode::from(code)
         }
     }
 }

@@ -28,7 +28,7 @@ const ANOTHER_LOG: Duration = Duration::from_secs(3_600);
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The input could not be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The input.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum ReplayError {
         source: io::Error,
     },
     /// The capture is not one, or is damaged.
-    #[error("cannot read capture {}: {source}", path.display())]
+    #[error("cannot read capture {}", path.display())]
     Capture {
         /// The input.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum ReplayError {
         source: CaptureReadError,
     },
     /// The output could not be written.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot write the output")]
     Write(#[source] io::Error),
 }
 

@@ -31,7 +31,7 @@ const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The output file.
-    #[error("cannot open output file {}: {source}", path.display())]
+    #[error("cannot open output file {}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -39,13 +39,13 @@ pub enum SinkError {
         source: io::Error,
     },
     /// Standard output.
-    #[error("cannot use standard output: {source}")]
+    #[error("cannot use standard output")]
     Stdout {
         /// What the kernel said.
         source: io::Error,
     },
     /// The thread.
-    #[error("cannot start the thread of sink {name}: {source}")]
+    #[error("cannot start the thread of sink {name}")]
     Thread {
         /// The sink.
         name: String,
