@@ -227,9 +227,9 @@ fn push_path(scratch: *mut Scratch, plus_one: u64, in_flight: *const InFlight, s
         }
         // The helper ends what it cut off with a NUL too; the kernel refuses such a path with ENAMETOOLONG.
         let flags = if length == PATH_BYTES as i64 {
-            string_flags::TRUNCATED
+            string_flags::LATE | string_flags::TRUNCATED
         } else {
-            0
+            string_flags::LATE
         };
         grow(scratch, length as u64 - 1);
         seal(scratch, label, flags);
@@ -281,7 +281,7 @@ pub(crate) fn push_sockaddr(scratch: *mut Scratch, in_flight: *const InFlight) {
         return;
     }
     grow(scratch, length);
-    seal(scratch, label, 0);
+    seal(scratch, label, if kept { 0 } else { string_flags::LATE });
 }
 
 /// Appends the argument vector from the memory of a program that has just been started, where the kernel's EXECVE

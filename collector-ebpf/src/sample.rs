@@ -109,6 +109,8 @@ pub mod string_flags {
     pub const DELETED: u8 = 8;
     /// The file has no place in any directory (a memfd); the kernel prints `/name (deleted)`.
     pub const DETACHED: u8 = 16;
+    /// The value was read at the exit: it may have changed since the kernel read it.
+    pub const LATE: u8 = 32;
 }
 
 /// What a string is.

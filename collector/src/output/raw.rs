@@ -200,6 +200,10 @@ impl Body {
         match value {
             Captured::Absent => {}
             Captured::Whole(bytes) => self.untrusted(name, bytes),
+            Captured::Late(bytes) => {
+                self.untrusted(name, bytes);
+                self.word(&format!("{name}_late"), "yes");
+            }
             Captured::Truncated(bytes) => {
                 self.untrusted(name, bytes);
                 self.word(&format!("{name}_truncated"), "yes");
@@ -260,6 +264,9 @@ impl Body {
         if let Some(address) = seen.sockaddr.value() {
             self.name("saddr");
             self.hex(address);
+            if let Captured::Late(_) = seen.sockaddr {
+                self.word("saddr_late", "yes");
+            }
         }
     }
 }

@@ -151,6 +151,8 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
             Captured::Unreadable
         } else if header.flags & string_flags::TRUNCATED != 0 {
             Captured::Truncated(string)
+        } else if header.flags & string_flags::LATE != 0 {
+            Captured::Late(string)
         } else {
             Captured::Whole(string)
         }

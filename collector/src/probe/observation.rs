@@ -12,6 +12,9 @@ pub enum Captured<T> {
     Absent,
     /// The whole value.
     Whole(T),
+    /// The whole value, but from the end of the call, because it was not in memory at its entry or did not fit: if
+    /// another thread of the caller wrote there meanwhile, it is not what the kernel read.
+    Late(T),
     /// The beginning of a value longer than the sample has room for.
     Truncated(T),
     /// The memory could not be read.
@@ -22,15 +25,15 @@ impl<T> Captured<T> {
     /// The value, whole or not.
     pub fn value(&self) -> Option<&T> {
         match self {
-            Self::Whole(value) | Self::Truncated(value) => Some(value),
+            Self::Whole(value) | Self::Late(value) | Self::Truncated(value) => Some(value),
             Self::Absent | Self::Unreadable => None,
         }
     }
 
-    /// The value if it is whole.
+    /// The value if it is whole, late or not.
     pub fn whole(&self) -> Option<&T> {
         match self {
-            Self::Whole(value) => Some(value),
+            Self::Whole(value) | Self::Late(value) => Some(value),
             _ => None,
         }
     }

@@ -144,6 +144,11 @@ fn whole(bytes: impl AsRef<[u8]>) -> Captured<Box<[u8]>> {
     Captured::Whole(bytes.as_ref().into())
 }
 
+/// What was read at the exit only.
+fn late(bytes: impl AsRef<[u8]>) -> Captured<Box<[u8]>> {
+    Captured::Late(bytes.as_ref().into())
+}
+
 fn only(observations: Vec<Observation>) -> Observation {
     assert_eq!(observations.len(), 1, "{observations:#?}");
     observations.into_iter().next().unwrap()
@@ -226,7 +231,7 @@ fn long_paths_come_whole_and_unreadable_ones_are_counted() {
     });
     let seen = probe.take();
     let paths: Vec<_> = seen.iter().map(|call| &call.paths[0].path).collect();
-    assert_eq!(*paths[0], whole(&long));
+    assert_eq!(*paths[0], late(&long));
     assert_eq!(
         *paths[1],
         Captured::Truncated(too_long.as_bytes()[..4095].into())
@@ -234,7 +239,7 @@ fn long_paths_come_whole_and_unreadable_ones_are_counted() {
     assert_eq!(seen[1].result, Some(-i64::from(libc::ENAMETOOLONG)));
     assert_eq!(*paths[2], whole(""));
     assert_eq!(*paths[3], Captured::Unreadable);
-    assert_eq!(*paths[4], whole("/untouched/page"));
+    assert_eq!(*paths[4], late("/untouched/page"));
     assert_eq!(probe.witness.counters().unwrap().unreadable, 1);
 }
 
@@ -262,7 +267,7 @@ fn a_deep_working_directory_is_cut_and_leaves_room_for_the_rest() {
     });
     let seen = only(probe.take());
     for argument in &seen.paths {
-        assert_eq!(argument.path, whole(&long));
+        assert_eq!(argument.path, late(&long));
     }
     let Captured::Truncated(cwd) = seen.cwd else {
         panic!("{:?}", seen.cwd)

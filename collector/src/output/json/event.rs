@@ -15,7 +15,7 @@ use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
 use crate::output::json::writer::Object;
 use crate::output::json::{object, record};
-use crate::probe::observation::{Captured, Observation};
+use crate::probe::observation::{Captured, Observation, PathArgument};
 
 /// The id that means "unset".
 const UNSET: u32 = u32::MAX;
@@ -226,6 +226,10 @@ impl<'a> Parts<'a> {
         ] {
             missing.extend(gap(value, unreadable, truncated));
         }
+        // Only what the caller's pointers point to can be late.
+        if let Captured::Late(_) = seen.sockaddr {
+            missing.push("socket:late");
+        }
         let paths = seen.paths.iter();
         let mut gaps: Vec<_> = paths
             .filter_map(|path| gap(&path.path, "paths.name", "paths.name:truncated"))
@@ -233,6 +237,10 @@ impl<'a> Parts<'a> {
         gaps.sort_unstable();
         gaps.dedup();
         missing.extend(gaps);
+        let is_late = |path: &PathArgument| matches!(path.path, Captured::Late(_));
+        if seen.paths.iter().any(is_late) {
+            missing.push("paths.name:late");
+        }
     }
 
     fn write_syscall(&self, filled: &mut Filled, line: &mut Object<'_>) {
@@ -445,6 +453,7 @@ impl<'a> Parts<'a> {
                     }
                     match path.path {
                         Captured::Truncated(_) => object.boolean("truncated", true),
+                        Captured::Late(_) => object.boolean("late", true),
                         Captured::Unreadable => object.boolean("unreadable", true),
                         Captured::Absent | Captured::Whole(_) => {}
                     }
@@ -475,7 +484,7 @@ fn gap<T>(
     truncated: &'static str,
 ) -> Option<&'static str> {
     match value {
-        Captured::Absent | Captured::Whole(_) => None,
+        Captured::Absent | Captured::Whole(_) | Captured::Late(_) => None,
         Captured::Unreadable => Some(unreadable),
         Captured::Truncated(_) => Some(truncated),
     }

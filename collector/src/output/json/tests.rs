@@ -170,6 +170,11 @@ fn what_ebpf_could_not_read_is_missing() {
         argument: 3,
         path: Captured::Unreadable,
     });
+    seen.paths.push(PathArgument {
+        argument: 4,
+        path: Captured::Late(b"x"[..].into()),
+    });
+    seen.sockaddr = Captured::Late(b"\x01\0"[..].into());
     event.observation = Some(Box::new(seen));
     event.rule_keys = None;
     let value = rendered(&Output::Event(Box::new(event)));
@@ -179,12 +184,18 @@ fn what_ebpf_could_not_read_is_missing() {
         "paths.inode",
         "process.exe",
         "process.cwd:truncated",
+        "socket:late",
         "paths.name",
+        "paths.name:late",
     ];
     assert_eq!(value["missing"], json!(wanted));
     assert_eq!(
         value["paths"][1],
         json!({"argument": 3, "unreadable": true})
+    );
+    assert_eq!(
+        value["paths"][2],
+        json!({"argument": 4, "name": "x", "late": true})
     );
     assert!(value["process"].get("exe").is_none());
 }
