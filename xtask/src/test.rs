@@ -196,7 +196,8 @@ fn relay(from: impl std::io::Read, mut to: impl std::io::Write) -> anyhow::Resul
 
 /// Reads `test result: ok. 3 passed; 1 failed; …` and `Summary [ 1.2s] 4 tests run: 3 passed (1 slow), 1 failed, …`.
 fn summary(line: &str) -> Option<Sum> {
-    let figures = match line.trim_start().strip_prefix("test result: ") {
+    // Not indented: nextest shows the output of failed tests indented, which has such a line for each of them.
+    let figures = match line.strip_prefix("test result: ") {
         Some(rest) => rest,
         None => {
             let (head, figures) = line.split_once(" run: ")?;
@@ -260,5 +261,9 @@ mod tests {
     fn other_lines_are_no_summaries() {
         assert_eq!(summary("running 3 tests\n"), None);
         assert_eq!(summary("the test run: 3 passed\n"), None);
+        assert_eq!(
+            summary("    test result: FAILED. 0 passed; 1 failed; 0 ignored\n"),
+            None
+        );
     }
 }
