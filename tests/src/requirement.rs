@@ -10,6 +10,8 @@ use std::thread;
 use collector::audit::client::Client;
 use collector::audit::privilege::{Capability, Privileges};
 
+use crate::lock::KernelLock;
+
 /// The variable that names the file `cargo xtask test` reads.
 const REPORT_VARIABLE: &str = "AUDIT_COLLECTOR_COULD_NOT_RUN";
 
@@ -42,6 +44,8 @@ impl Requirement {
                 Err(error) => Some(error.to_string()),
             },
             Self::DaemonSeat => {
+                // Under the lock: a collector that another test runs is no daemon of this machine's.
+                let _lock = KernelLock::acquire().ok();
                 let pid = Client::connect().ok()?.status().ok()?.pid;
                 let alive = pid != 0 && Path::new(&format!("/proc/{pid}")).exists();
                 alive.then(|| format!("process {pid} is the audit daemon"))

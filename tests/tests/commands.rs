@@ -57,7 +57,7 @@ fn doctor_names_what_this_machine_allows() {
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     let text = ended.stdout.to_lowercase();
     for about in [
-        "capabilit",
+        "cap_audit_control",
         "namespace",
         "btf",
         "tracepoint",

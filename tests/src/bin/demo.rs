@@ -26,6 +26,9 @@ const SETTLE_TIME: Duration = Duration::from_secs(30);
 /// What sysexits.h calls EX_NOPERM, as of the collector itself.
 const EXIT_NOT_PERMITTED: u8 = 77;
 
+/// As a shell tells that SIGINT ended a program.
+const EXIT_INTERRUPTED: u8 = 130;
+
 /// One way to make the kernel lose events.
 struct Scene {
     title: &'static str,
@@ -48,21 +51,31 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(EXIT_NOT_PERMITTED);
     }
-    match show() {
+    // Noticed between steps rather than ending us: what is changed here must be put back.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let registered = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]
+        .into_iter()
+        .try_for_each(|signal| {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted)).map(drop)
+        });
+    match registered
+        .map_err(Into::into)
+        .and_then(|()| show(&interrupted))
+    {
         Ok(()) => ExitCode::SUCCESS,
+        // The programs it runs get Ctrl-C too, so whatever failed did so for that.
+        Err(_) if interrupted.load(Ordering::Relaxed) => {
+            eprintln!("demo: interrupted; the kernel's audit settings and rules are as they were");
+            ExitCode::from(EXIT_INTERRUPTED)
+        }
         Err(error) => {
-            eprintln!("demo: {error:#}; the kernel's audit settings are as they were");
+            eprintln!("demo: {error:#}; the kernel's audit settings and rules are as they were");
             ExitCode::FAILURE
         }
     }
 }
 
-fn show() -> anyhow::Result<()> {
-    // Noticed between steps rather than ending us: what is changed here must be put back.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
+fn show(interrupted: &AtomicBool) -> anyhow::Result<()> {
     let quiet = StatusChange {
         enabled: Some(1),
         rate_limit: Some(0),
@@ -96,7 +109,7 @@ fn show() -> anyhow::Result<()> {
     let mut last = Stream::default();
     for (number, scene) in scenes.iter().enumerate() {
         say(&format!("\n{}. {}", number + 1, scene.title));
-        last = scene.play(&interrupted)?;
+        last = scene.play(interrupted)?;
     }
     side_by_side(&last)?;
     say("\nThe kernel's audit settings and rules are as they were.");
@@ -143,7 +156,7 @@ impl Scene {
             "   kernel says    {lost} records lost, and not one word which"
         ));
         say(&format!(
-            "   audit stream   {} of {} events came through",
+            "   audit stream   {} of {} events came through, whole or in part",
             balance.matched, report.calls
         ));
         for (cause, events) in causes {
@@ -169,7 +182,8 @@ fn side_by_side(stream: &Stream) -> anyhow::Result<()> {
     let pick = |outcome| {
         events
             .iter()
-            .find(|event| event.outcome() == outcome)
+            .filter(|event| event.outcome() == outcome)
+            .max_by_key(|event| event.0["complete"] == true)
             .with_context(|| format!("no event is {outcome}"))
     };
     let (matched, backfilled) = (pick("matched")?, pick("backfilled")?);
@@ -183,7 +197,7 @@ fn side_by_side(stream: &Stream) -> anyhow::Result<()> {
         "/between",
         "/time",
         "/syscall/name",
-        "/syscall/args",
+        "/syscall/args/3",
         "/syscall/exit",
         "/process/pid",
         "/process/ppid",
@@ -204,7 +218,7 @@ fn side_by_side(stream: &Stream) -> anyhow::Result<()> {
     say(&format!(
         "   {:<14} {:<44} {}",
         "records",
-        format!("{} as the kernel wrote them", records(matched)),
+        format!("{}, as the kernel wrote them", records(matched)),
         records(backfilled)
     ));
     Ok(())
