@@ -7,10 +7,13 @@ use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::RecordType;
 use crate::audit::records::{NameType, PathFields, SockaddrFields};
 use crate::audit::types::Standing;
+use crate::clock::KtimeNs;
+use crate::correlate::neighbours::Neighbour;
+use crate::correlate::observations::ObservationId;
 use crate::probe::observation::Observation;
 
 /// How many serials away a neighbour may be to bound when a fragment's serial was drawn.
-pub(super) const REACH: i32 = 256;
+pub(super) const REACH: u32 = 256;
 /// A stamp is the clock at entry, at most so far behind it.
 pub(super) const LATEST_ENTRY: Duration = Duration::from_millis(200);
 
@@ -68,6 +71,52 @@ impl Content {
         self.paths.is_empty() && self.cwd.is_none() && self.sockaddr.is_none() && !self.executed
     }
 
+    /// The observation that the records speak of, of all that wait from about the same time.
+    ///
+    /// Calls that are alike in all that is left of the event (one program opens one file over and over) are told apart by
+    /// their order: where the nearest known serial is the third after the event's, the call is the third before
+    /// the one that drew it. Calls that drew no serial in between make that a guess, but never one out of order. Where the
+    /// records say nothing at all (only the end came), the call must be the only one possible.
+    pub(super) fn choose(
+        &self,
+        mut candidates: Vec<Candidate>,
+        below: Option<Neighbour>,
+        above: Option<Neighbour>,
+    ) -> Option<ObservationId> {
+        let most = candidates
+            .iter()
+            .filter_map(|candidate| candidate.agreement)
+            .max()?;
+        if self.is_empty() {
+            let mut possible = candidates
+                .iter()
+                .filter(|candidate| candidate.agreement.is_some());
+            let only = possible.next()?;
+            return possible.next().is_none().then_some(only.id);
+        }
+        candidates.sort_unstable_by_key(|candidate| candidate.taken);
+        let until =
+            |at: KtimeNs| candidates.partition_point(|candidate| candidate.taken <= at) as u32;
+        // The place that the event has among the calls, counted from its nearest neighbour.
+        let place = match (below, above) {
+            (Some(below), above) if above.is_none_or(|above| below.serials < above.serials) => {
+                Some(i64::from(until(below.at)) + i64::from(below.serials) - 1)
+            }
+            (_, Some(above)) => Some(i64::from(until(above.at)) - i64::from(above.serials)),
+            (_, None) => None,
+        };
+        (0_i64..)
+            .zip(&candidates)
+            .filter(|(_, candidate)| candidate.agreement == Some(most))
+            .min_by_key(|(at, candidate)| {
+                (
+                    place.map_or(0, |place| at.abs_diff(place)),
+                    candidate.from_stamp,
+                )
+            })
+            .map(|(_, candidate)| candidate.id)
+    }
+
     /// How many things the records and the observation agree on; none where they contradict each other.
     pub(super) fn agreement(&self, observation: &Observation) -> Option<u32> {
         let mut agreed = 0;
@@ -98,6 +147,18 @@ impl Content {
         }
         Some(agreed)
     }
+}
+
+/// An observation that waits, as seen from a fragment.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) id: ObservationId,
+    /// When it was sampled, which is about when its call drew its serial if it did.
+    pub(super) taken: KtimeNs,
+    /// Between its entry and the fragment's stamp.
+    pub(super) from_stamp: Duration,
+    /// [`Content::agreement`]; none also where its neighbours contradict.
+    pub(super) agreement: Option<u32>,
 }
 
 fn same(record: &[u8], observed: &[u8]) -> Option<u32> {

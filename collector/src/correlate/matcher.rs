@@ -411,31 +411,30 @@ impl Correlator {
         }
     }
 
-    /// The observation that the rest of an event speaks of. Where the rest says nothing (only the end came), it must be
-    /// the only one possible.
+    /// The observation that the rest of an event speaks of; see [`fragment::Content::choose`].
     fn take_for_fragment(&mut self, event: &AuditEvent, stamp: KtimeNs) -> Option<Pending> {
         let content = fragment::Content::of(event);
-        let (after, before) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
+        let (below, above) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
         let from = stamp.minus(Duration::from_millis(5));
         let to = stamp.plus(fragment::LATEST_ENTRY);
-        let to = before.map_or(to, |before| to.min(before.plus(Self::RACE)));
-        let score = |pending: &Pending| {
+        let to = above.map_or(to, |above| to.min(above.at.plus(Self::RACE)));
+        let candidates = self.observations.between(from, to).map(|(id, pending)| {
             let observation = &pending.observation;
-            let in_order = after.is_none_or(|after| after <= observation.taken.plus(Self::RACE))
-                && before.is_none_or(|before| observation.taken <= before.plus(Self::RACE));
-            let agreement = content.agreement(observation).filter(|_| in_order)?;
-            let distance = observation
-                .entry
-                .since(stamp)
-                .max(stamp.since(observation.entry));
-            Some((agreement, std::cmp::Reverse(distance)))
-        };
-        match content.is_empty() {
-            true => self
-                .observations
-                .take_only(from, to, |pending| score(pending).is_some()),
-            false => self.observations.take_best(from, to, score),
-        }
+            let taken = observation.taken;
+            let in_order = below.is_none_or(|below| below.at <= taken.plus(Self::RACE))
+                && above.is_none_or(|above| taken <= above.at.plus(Self::RACE));
+            fragment::Candidate {
+                id,
+                taken,
+                from_stamp: observation
+                    .entry
+                    .since(stamp)
+                    .max(stamp.since(observation.entry)),
+                agreement: content.agreement(observation).filter(|_| in_order),
+            }
+        });
+        let id = content.choose(candidates.collect(), below, above)?;
+        self.observations.remove(id)
     }
 
     fn settle_observation(

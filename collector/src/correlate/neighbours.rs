@@ -38,23 +38,33 @@ impl Neighbours {
         }
     }
 
-    /// Between which times `serial` was drawn, by those of its nearest known neighbours within `reach` serials.
-    pub(super) fn bracket(&self, serial: Serial, reach: i32) -> (Option<KtimeNs>, Option<KtimeNs>) {
-        let mut below: Option<(i32, KtimeNs)> = None;
-        let mut above: Option<(i32, KtimeNs)> = None;
+    /// The nearest known neighbours of `serial` below and above it, at most `reach` serials away.
+    pub(super) fn bracket(
+        &self,
+        serial: Serial,
+        reach: u32,
+    ) -> (Option<Neighbour>, Option<Neighbour>) {
+        let mut below: Option<Neighbour> = None;
+        let mut above: Option<Neighbour> = None;
         for (at, known) in self.by_time.iter().rev().take(4_096) {
-            let distance = known.ahead_of(serial);
-            if (-reach..0).contains(&distance)
-                && below.is_none_or(|(nearest, _)| distance > nearest)
+            let ahead = known.ahead_of(serial);
+            let side = if ahead < 0 { &mut below } else { &mut above };
+            let serials = ahead.unsigned_abs();
+            if (1..=reach).contains(&serials)
+                && side.is_none_or(|nearest| serials < nearest.serials)
             {
-                below = Some((distance, *at));
-            }
-            if (1..=reach).contains(&distance)
-                && above.is_none_or(|(nearest, _)| distance < nearest)
-            {
-                above = Some((distance, *at));
+                *side = Some(Neighbour { at: *at, serials });
             }
         }
-        (below.map(|(_, at)| at), above.map(|(_, at)| at))
+        (below, above)
     }
+}
+
+/// An event whose serial is known to lie near another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Neighbour {
+    /// When its serial was drawn.
+    pub(super) at: KtimeNs,
+    /// How many serials away it is, at least 1.
+    pub(super) serials: u32,
 }

@@ -83,40 +83,7 @@ impl Observations {
         self.remove(id)
     }
 
-    /// Takes the one that entered within `[from, to]` for which `score` gives most; none where it gives none for all.
-    pub(super) fn take_best<S: Ord>(
-        &mut self,
-        from: KtimeNs,
-        to: KtimeNs,
-        score: impl Fn(&Pending) -> Option<S>,
-    ) -> Option<Pending> {
-        let scored = self
-            .between(from, to)
-            .filter_map(|(id, pending)| Some((score(pending)?, id)));
-        // Of equals the first.
-        let (_, id) = scored.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
-        self.remove(id)
-    }
-
-    /// Takes the one that entered within `[from, to]` and is `possible`; none where there are several.
-    pub(super) fn take_only(
-        &mut self,
-        from: KtimeNs,
-        to: KtimeNs,
-        possible: impl Fn(&Pending) -> bool,
-    ) -> Option<Pending> {
-        let mut found = self
-            .between(from, to)
-            .filter(|(_, pending)| possible(pending));
-        let (id, _) = found.next()?;
-        if found.next().is_some() {
-            return None;
-        }
-        drop(found);
-        self.remove(id)
-    }
-
-    fn between(
+    pub(super) fn between(
         &self,
         from: KtimeNs,
         to: KtimeNs,
@@ -150,7 +117,7 @@ impl Observations {
         }
     }
 
-    fn remove(&mut self, id: ObservationId) -> Option<Pending> {
+    pub(super) fn remove(&mut self, id: ObservationId) -> Option<Pending> {
         let pending = self.by_entry.remove(&id)?;
         let key = MatchKey::of_observation(&pending.observation);
         if let Some(queue) = self.by_key.get_mut(&key) {

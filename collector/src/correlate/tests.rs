@@ -379,6 +379,30 @@ fn an_event_that_lost_its_syscall_record_finds_its_observation_by_content() {
 }
 
 #[test]
+fn fragments_of_calls_alike_are_told_apart_by_the_order_of_serials() {
+    let mut bench = Bench::new();
+    // Ten calls of one program, told apart by what they returned. The records of most are lost; of the last but one
+    // only a fragment is left, and the last one is whole.
+    for call in 0..10 {
+        bench.observe(observation(1_000 + call, 20 + call as i64));
+    }
+    bench.event(syscall_event(1_000, 50, 20));
+    bench.event(fragment(1_000, 58, "/etc/hosts"));
+    bench.event(fragment(1_000, 52, "/etc/hosts"));
+    bench.event(syscall_event(1_009, 59, 29));
+    bench.tick(2_100);
+    let given: Vec<_> = bench
+        .events()
+        .iter()
+        .map(|event| {
+            let observation = event.observation.as_ref().unwrap();
+            (event.serial.unwrap().0, observation.result.unwrap())
+        })
+        .collect();
+    assert_eq!(given, [(50, 20), (59, 29), (58, 28), (52, 22)]);
+}
+
+#[test]
 fn a_fragment_that_contradicts_every_observation_takes_none() {
     let mut bench = Bench::new();
     bench.observe(observation(1_001, 3));
