@@ -365,7 +365,7 @@ fn an_overrun_of_the_socket_is_told_from_a_loss_of_the_kernel() {
     let outcome = Case {
         uid: 60_015,
         settings: ample(),
-        collector: &["--mode=multicast", "--receive-buffer-bytes=8192"],
+        collector: &["--mode=multicast", "--receive-buffer-bytes=4096"],
         processes: 1,
         count: 2_000,
     }
