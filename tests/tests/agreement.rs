@@ -256,7 +256,7 @@ impl Table {
             Captured::Truncated(start) if audit.is_some_and(|whole| whole.starts_with(start)) => {
                 self.rows.entry(name).or_default().shortened += 1;
             }
-            Captured::Absent | Captured::Whole(_) | Captured::Truncated(_) => {
+            Captured::Absent | Captured::Whole(_) | Captured::Late(_) | Captured::Truncated(_) => {
                 let ebpf = ebpf.value().map(|bytes| &**bytes);
                 let text =
                     |bytes: Option<&[u8]>| bytes.map(|bytes| bytes.escape_ascii().to_string());
