@@ -39,14 +39,7 @@ struct Machine {
 impl Machine {
     /// Takes the lock; none where this machine cannot run the test, after having said why.
     fn take() -> Option<Self> {
-        if let Err(missing) = prerequisites() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "this test cannot run: {missing}"
-            );
-            println!("not run: {missing}");
-            return None;
-        }
+        // First, as another test may be the audit daemon now.
         let path = "/run/lock/audit-collector.lock";
         let file = File::options()
             .create(true)
@@ -56,6 +49,14 @@ impl Machine {
         let lock = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| errno)
             .unwrap();
+        if let Err(missing) = prerequisites() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "this test cannot run: {missing}"
+            );
+            println!("not run: {missing}");
+            return None;
+        }
         let restore = Restore::begin(Client::connect().unwrap()).unwrap();
         Some(Self {
             restore,
