@@ -47,8 +47,13 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Runs the tests; a failed test is in the tally, an error means that they could not be built or started.
 pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<Tally> {
     let began = Instant::now();
-    // The end-to-end tests start these programs, so they must be those of the sources under test.
-    build(Profile::Dev, &["audit-collector", "audit-collector-tests"])?;
+    setup::for_build()?;
+    let end_to_end = filter.filter(|name| is_end_to_end(name));
+    if end_to_end.is_some() {
+        // They start this program, so it must be that of the sources under test. Cargo builds it by itself only together
+        // with the tests of its own package, as below.
+        build(Profile::Dev, &["audit-collector"])?;
+    }
     let report = report_file();
     if report.exists() {
         fs::remove_file(&report).with_context(|| format!("cannot remove {}", report.display()))?;
@@ -65,11 +70,11 @@ pub(crate) fn run(filter: Option<&str>) -> anyhow::Result<Tally> {
         );
         cargo.args(["test", "--no-fail-fast"]);
     }
-    match filter {
-        Some(name) if is_end_to_end(name) => {
+    match end_to_end {
+        Some(name) => {
             cargo.args(["--package", "audit-collector-tests", "--test", name]);
         }
-        _ => {
+        None => {
             cargo.args(["--workspace", "--lib", "--bins", "--tests"]);
             cargo.args(filter);
         }
