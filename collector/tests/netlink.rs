@@ -51,10 +51,10 @@ impl Machine {
             .unwrap();
         if let Err(missing) = prerequisites() {
             assert!(
-                std::env::var_os("CI").is_none(),
+                std::env::var("CI").as_deref() != Ok("true"),
                 "this test cannot run: {missing}"
             );
-            println!("not run: {missing}");
+            not_run(&missing.to_string());
             return None;
         }
         let restore = Restore::begin(Client::connect().unwrap()).unwrap();
@@ -91,6 +91,21 @@ impl Machine {
         let restoration = self.restore.restore();
         assert!(restoration.is_complete(), "{restoration:?}");
         assert!(restoration.changed_by_others.is_empty(), "{restoration:?}");
+    }
+}
+
+/// Says why the running test cannot run, here and in the file that `cargo xtask test` reads.
+fn not_run(missing: &str) {
+    eprintln!("not run: {missing}");
+    if let Some(report) = std::env::var_os("AUDIT_COLLECTOR_COULD_NOT_RUN") {
+        let thread = std::thread::current();
+        let line = format!("{}\t{missing}\n", thread.name().unwrap_or("a test"));
+        let mut file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(report)
+            .unwrap();
+        std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
     }
 }
 
@@ -627,7 +642,7 @@ fn without_the_capability_the_error_names_it() {
         return;
     }
     if prerequisites().is_err() {
-        println!("not run: this process cannot change to another uid or reach audit");
+        not_run("this process cannot change to another uid or reach audit");
         return;
     }
     let binary = std::env::current_exe().unwrap();
