@@ -1,7 +1,7 @@
 //! Audit rules as the kernel holds them, `struct audit_rule_data` of include/uapi/linux/audit.h.
 //!
-//! Owns the domain type of a rule and the ways to build one in code. The bytes are in [`crate::audit::rule_wire`], the
-//! text is in [`crate::audit::rule_text`]. No I/O.
+//! Owns the domain type of a rule and the ways to build one in code. The bytes are in [`wire`], the text is in
+//! [`crate::audit::language`]. No I/O.
 //!
 //! ```
 //! use collector::audit::arch::Arch;
@@ -16,9 +16,10 @@
 //! ```
 
 mod examples;
+pub mod wire;
 
-pub use crate::audit::rule_wire::{Placement, RuleDecodeError, RuleEncodeError};
 pub use examples::example_rules;
+pub use wire::{Placement, RuleDecodeError, RuleEncodeError};
 
 use crate::audit::arch::Arch;
 
