@@ -352,7 +352,7 @@ fn rules_are_listed_as_they_were_added_and_deleted() {
 
     machine.restore.client().delete_rule(&added[0]).unwrap();
     let error = machine.restore.client().delete_rule(&added[0]).unwrap_err();
-    assert!(matches!(error, ClientError::NotFound { .. }), "{error}");
+    assert!(matches!(error, ClientError::NoSuchRule { .. }), "{error}");
     assert_eq!(machine.rules_with_our_key(), added[1..]);
 
     let refused = Rule::always_exit()

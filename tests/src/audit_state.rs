@@ -139,7 +139,7 @@ impl AuditGuard {
         for rule in self.client.rules()? {
             if !self.rules.contains(&rule) {
                 match self.client.delete_rule(&rule) {
-                    Ok(()) | Err(ClientError::NotFound { .. }) => {}
+                    Ok(()) | Err(ClientError::NoSuchRule { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -1,27 +1,36 @@
-//! Requests to the kernel over a netlink socket of their own: status, settings, rules.
+//! Requests to the kernel over a netlink socket of their own: status, settings, features, rules, user messages.
 //!
-//! Owns one socket for requests and answers, and what each refusal of the kernel means. Synchronous; every wait has a
-//! deadline. Knows nothing of records: a socket for those is [`crate::audit::socket::EventSocket`].
+//! Owns what can be asked, and what each refusal of the kernel means. Synchronous; every wait has a deadline. Knows nothing of records: a socket for those is [`crate::audit::socket::EventSocket`].
 //!
 //! Bounds: an answer is at most [`ANSWER_BYTES`]; a list at most [`RULES_LIMIT`] rules; of messages that answer no
 //! request of ours the last [`UNRELATED_LIMIT`] are kept. The kernel works on a request inside the `send` call, where
-//! it may wait for its own lock; no user-space timeout covers that.
+//! it may wait for its own lock, and makes the sender sleep up to `backlog_wait_time` while its queue is over the limit
+//! (kernel/audit.c `audit_receive`); no user-space timeout covers that.
 
+mod connection;
+mod equivalent;
 mod error;
+mod operation;
+mod signal_info;
+mod tty;
+mod user_message;
 
-pub use error::{ClientError, Operation};
+pub use error::{ClientError, KEY_LIMIT, RULE_TEXT_LIMIT};
+pub use operation::Operation;
+pub use signal_info::SignalInfo;
+pub use tty::TtyStatus;
+pub use user_message::{UserMessage, UserMessageError};
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::audit::message::{self, Datagram, Kind};
-use crate::audit::rules::{Placement, Rule};
-use crate::audit::socket::{self, Batch, SocketError};
-use crate::audit::status::{self, KernelStatus, StatusChange, StatusField, StatusTooShort};
-use crate::audit::sys::{self, Arrival};
-use crate::clock::KtimeNs;
+use crate::audit::feature::{self, Feature, FeatureLock, FeatureState, Features};
+use crate::audit::message;
+use crate::audit::rules::{Field, Placement, Rule};
+use crate::audit::status::{self, KernelStatus, StatusChange, StatusField};
+use connection::Connection;
 
 /// How long a request waits for its answer by default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,21 +44,6 @@ pub const RULES_LIMIT: usize = 65_536;
 /// Room for one answer. The longest is a rule with 64 strings of PATH_MAX.
 pub const ANSWER_BYTES: usize = 320 * 1024;
 
-/// Wished size of the receive buffer: the kernel throws away the rest of a list when the reader is slow
-/// (kernel/audit.c `audit_send_list_thread`).
-const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
-
-/// `struct audit_features`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Features {
-    /// Version of the struct.
-    pub version: u32,
-    /// The features that are on: bit 0 `only_unset_loginuid`, bit 1 `loginuid_immutable`.
-    pub features: u32,
-    /// The features that can no longer be changed.
-    pub lock: u32,
-}
-
 /// A message that answered no request of ours: a late answer to one that had timed out, or something unexpected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unrelated {
@@ -62,13 +56,12 @@ pub struct Unrelated {
 }
 
 /// A connection to the kernel's audit subsystem for requests.
+///
+/// A request that fails with [`ClientError::TimedOut`] or [`ClientError::AnswerLost`] may have had its effect, or may
+/// have it later; its answer, should it come, is kept ([`Client::take_unrelated`]) and never taken for another's.
 #[derive(Debug)]
 pub struct Client {
-    socket: netlink_sys::Socket,
-    buffer: Vec<u8>,
-    sequence: u32,
-    timeout: Duration,
-    unrelated: VecDeque<Unrelated>,
+    connection: Connection,
 }
 
 impl Client {
@@ -77,39 +70,29 @@ impl Client {
     /// # Errors
     /// Where the kernel has no audit subsystem or a system call fails.
     pub fn connect() -> Result<Self, ClientError> {
-        let mut socket = socket::open_socket()?;
-        socket::size_receive_buffer(&socket, Some(RECEIVE_BUFFER))?;
-        socket.bind_auto().map_err(|source| SocketError::System {
-            operation: "bind",
-            source,
-        })?;
         Ok(Self {
-            socket,
-            buffer: vec![0; ANSWER_BYTES],
-            sequence: 0,
-            timeout: DEFAULT_TIMEOUT,
-            unrelated: VecDeque::new(),
+            connection: Connection::open()?,
         })
     }
 
     /// The same connection with another timeout per request.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.connection.set_timeout(timeout);
         self
     }
 
-    /// The kernel's audit status. Needs CAP_AUDIT_CONTROL like every request here.
+    /// The kernel's audit status. Needs CAP_AUDIT_CONTROL, like every request here but [`Client::user_message`].
     ///
     /// # Errors
     /// Where the kernel refuses, does not answer in time or answers what cannot be read.
     pub fn status(&mut self) -> Result<KernelStatus, ClientError> {
-        let mut status = None;
-        self.exchange(Operation::GetStatus, message::AUDIT_GET, &[], |datagram| {
-            status = Some(KernelStatus::decode(datagram.payload));
-            Ok(Progress::Done)
-        })?;
-        Ok(status.ok_or(StatusTooShort { length: 0 })??)
+        let status =
+            self.connection
+                .query(Operation::GetStatus, message::AUDIT_GET, |payload| {
+                    Some(KernelStatus::decode(payload))
+                })?;
+        Ok(status?)
     }
 
     /// Changes settings, one request per field, in the order of [`StatusChange::fields`].
@@ -124,21 +107,22 @@ impl Client {
     }
 
     pub(super) fn set_field(&mut self, field: StatusField, value: u32) -> Result<(), ClientError> {
-        let operation = Operation::Set { field, value };
         let payload = status::encode_set(field, value);
-        let error = self.command(operation, message::AUDIT_SET, &payload)?;
-        accepted(operation, error)
+        self.change(
+            Operation::Set { field, value },
+            message::AUDIT_SET,
+            &payload,
+        )
     }
 
-    /// Gives the audit pid back, from whichever socket of this process it was claimed.
+    /// Gives the audit pid back, from whichever socket of this process it was claimed
+    /// ([`EventSocket::claim`](crate::audit::socket::EventSocket::claim)).
     ///
     /// # Errors
     /// [`ClientError::NotHolder`] where another process holds it.
     pub fn release_pid(&mut self) -> Result<(), ClientError> {
-        let operation = Operation::Release;
         let payload = status::encode_set(StatusField::Pid, 0);
-        let error = self.command(operation, message::AUDIT_SET, &payload)?;
-        accepted(operation, error)
+        self.change(Operation::Release, message::AUDIT_SET, &payload)
     }
 
     /// Sets the kernel's count of lost records to zero and returns what it was.
@@ -146,53 +130,82 @@ impl Client {
     /// # Errors
     /// Where the kernel refuses or does not answer.
     pub fn reset_lost(&mut self) -> Result<u32, ClientError> {
-        let operation = Operation::Reset {
-            field: StatusField::Lost,
-        };
-        let payload = status::encode_set(StatusField::Lost, 0);
-        let answer = self.command(operation, message::AUDIT_SET, &payload)?;
-        // The old value comes in the place of the errno. From 2³¹ on it is negative as well; only what an errno can
-        // be is taken for one.
-        match answer {
-            -4095..0 => Err(ClientError::refused(operation, -answer)),
-            old => Ok(old as u32),
+        self.reset(StatusField::Lost)
+    }
+
+    /// Sets the kernel's sum of the times tasks have waited for room in its queue to zero and returns what it was, in
+    /// jiffies.
+    ///
+    /// # Errors
+    /// [`ClientError::Unsupported`] before Linux 5.9, and where the kernel refuses or does not answer.
+    pub fn reset_backlog_wait_time_actual(&mut self) -> Result<u32, ClientError> {
+        let field = StatusField::BacklogWaitTimeActual;
+        // An older kernel says yes and does nothing.
+        if self.status()?.field(field).is_none() {
+            let operation = Operation::Reset { field };
+            return Err(ClientError::Unsupported { operation });
         }
+        self.reset(field)
+    }
+
+    /// The features of the audit subsystem.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, does not answer in time or answers what cannot be read.
+    pub fn features(&mut self) -> Result<Features, ClientError> {
+        self.connection.query(
+            Operation::GetFeatures,
+            message::AUDIT_GET_FEATURE,
+            Features::decode,
+        )
+    }
+
+    /// Switches a feature, and locks it until the next reboot where that is asked for.
+    ///
+    /// # Errors
+    /// [`ClientError::FeatureLocked`] where it is locked the other way, and whatever else the kernel refuses.
+    pub fn set_feature(
+        &mut self,
+        feature: Feature,
+        state: FeatureState,
+        lock: FeatureLock,
+    ) -> Result<(), ClientError> {
+        self.change(
+            Operation::SetFeature {
+                feature,
+                state,
+                lock,
+            },
+            message::AUDIT_SET_FEATURE,
+            &feature::encode_set(feature, state, lock),
+        )
     }
 
     /// The rules in the kernel, in its order.
     ///
     /// # Errors
-    /// Where the kernel refuses, does not answer in time, or a rule cannot be read.
+    /// Where the kernel refuses, does not answer in time, a rule cannot be read, or one may be missing
+    /// ([`ClientError::AnswerLost`]).
     pub fn rules(&mut self) -> Result<Vec<Rule>, ClientError> {
         let mut rules = Vec::new();
-        self.exchange(
-            Operation::ListRules,
-            message::AUDIT_LIST_RULES,
-            &[],
-            |datagram| {
-                if datagram.kind() == Kind::Done {
-                    return Ok(Progress::Done);
-                }
-                if rules.len() == RULES_LIMIT {
+        self.connection
+            .list(Operation::ListRules, message::AUDIT_LIST_RULES, |payload| {
+                let index = rules.len();
+                if index == RULES_LIMIT {
                     return Err(ClientError::TooManyRules);
                 }
-                let rule = Rule::decode(datagram.payload).map_err(|source| {
-                    ClientError::MalformedRule {
-                        index: rules.len(),
-                        source,
-                    }
-                })?;
+                let rule = Rule::decode(payload)
+                    .map_err(|source| ClientError::MalformedRule { index, source })?;
                 rules.push(rule);
-                Ok(Progress::More)
-            },
-        )?;
+                Ok(())
+            })?;
         Ok(rules)
     }
 
     /// Adds a rule at the end of its list.
     ///
     /// # Errors
-    /// [`ClientError::RuleExists`] for a duplicate, and whatever else the kernel refuses.
+    /// [`ClientError::RuleExists`] for a duplicate, [`ClientError::NoSuchFile`], and whatever else the kernel refuses.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), ClientError> {
         self.add_rule_at(rule, Placement::Last)
     }
@@ -208,41 +221,122 @@ impl Client {
     /// Removes the rule that equals `rule`.
     ///
     /// # Errors
-    /// [`ClientError::NotFound`] where there is none, and whatever else the kernel refuses.
+    /// [`ClientError::NoSuchRule`] where there is none. [`ClientError::NoSuchFile`] where it is loaded, but the kernel
+    /// needs the file of its `exe` to find it and that is gone. Whatever else the kernel refuses.
     pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), ClientError> {
-        self.change_rule(
-            Operation::DeleteRule,
-            message::AUDIT_DEL_RULE,
-            rule,
-            Placement::Last,
-        )
+        let operation = Operation::DeleteRule;
+        let deleted = self.change_rule(operation, message::AUDIT_DEL_RULE, rule, Placement::Last);
+        let names_exe = rule.conditions.iter().any(|c| c.field == Field::EXE);
+        match deleted {
+            // ENOENT is also what a path that cannot be looked up gives.
+            Err(ClientError::NoSuchRule { rule: text })
+                if names_exe && self.rules()?.contains(rule) =>
+            {
+                Err(ClientError::NoSuchFile {
+                    operation,
+                    rule: text,
+                })
+            }
+            result => result,
+        }
     }
 
-    /// The features of the audit subsystem.
+    /// Writes a record of user space. Needs CAP_AUDIT_WRITE and nothing else. While auditing is switched off, or where
+    /// a rule of the `user` list says never, the kernel accepts the message and writes nothing, which nobody is told.
+    ///
+    /// # Errors
+    /// Where the kernel refuses or does not answer.
+    pub fn user_message(&mut self, message: &UserMessage<'_>) -> Result<(), ClientError> {
+        let message_type = message.message_type();
+        let operation = Operation::UserMessage { message_type };
+        self.change(operation, message_type.0, &message.encode())
+    }
+
+    /// Whether what is typed on terminals is recorded for this process.
     ///
     /// # Errors
     /// Where the kernel refuses, does not answer in time or answers what cannot be read.
-    pub fn features(&mut self) -> Result<Features, ClientError> {
-        let operation = Operation::GetFeatures;
-        let mut features = Features::default();
-        self.exchange(operation, message::AUDIT_GET_FEATURE, &[], |datagram| {
-            let word = |index: usize| {
-                message::u32_at(datagram.payload, index * 4)
-                    .ok_or_else(|| malformed(operation, datagram))
-            };
-            features = Features {
-                version: word(0)?,
-                features: word(2)?,
-                lock: word(3)?,
-            };
-            Ok(Progress::Done)
-        })?;
-        Ok(features)
+    pub fn tty(&mut self) -> Result<TtyStatus, ClientError> {
+        self.connection
+            .query(Operation::GetTty, message::AUDIT_TTY_GET, TtyStatus::decode)
+    }
+
+    /// Sets whether what is typed on terminals is recorded for this process and those it starts from now on.
+    ///
+    /// # Errors
+    /// Where the kernel refuses or does not answer.
+    pub fn set_tty(&mut self, status: TtyStatus) -> Result<(), ClientError> {
+        self.change(
+            Operation::SetTty { status },
+            message::AUDIT_TTY_SET,
+            &status.encode(),
+        )
+    }
+
+    /// Who last sent the audit daemon a signal.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, does not answer in time or answers what cannot be read.
+    pub fn signal_info(&mut self) -> Result<SignalInfo, ClientError> {
+        self.connection.query(
+            Operation::SignalInfo,
+            message::AUDIT_SIGNAL_INFO,
+            SignalInfo::decode,
+        )
+    }
+
+    /// Drops the watches of subtrees that are no longer mounted below a watched directory.
+    ///
+    /// # Errors
+    /// Where the kernel refuses or does not answer.
+    pub fn trim(&mut self) -> Result<(), ClientError> {
+        self.change(Operation::Trim, message::AUDIT_TRIM, &[])
+    }
+
+    /// Extends the directory watches that cover `mount_point` to `subtree`, which is or will be mounted there.
+    ///
+    /// # Errors
+    /// [`ClientError::NotEquivalent`] where a path does not exist or cannot be sent, and whatever else the kernel
+    /// refuses.
+    pub fn make_equivalent(
+        &mut self,
+        mount_point: &Path,
+        subtree: &Path,
+    ) -> Result<(), ClientError> {
+        let not_equivalent = |errno| ClientError::NotEquivalent {
+            mount_point: mount_point.into(),
+            subtree: subtree.into(),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        let payload = equivalent::encode(mount_point, subtree).map_err(not_equivalent)?;
+        let operation = Operation::MakeEquivalent;
+        match self
+            .connection
+            .command(operation, message::AUDIT_MAKE_EQUIV, &payload)?
+        {
+            error if error < 0 => Err(match ClientError::refused(operation, -error) {
+                ClientError::Refused { errno, .. } => not_equivalent(errno),
+                ClientError::Invalid { .. } => not_equivalent(libc::EINVAL),
+                refused => refused,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Takes the messages that answered no request of ours, oldest first.
     pub fn take_unrelated(&mut self) -> impl Iterator<Item = Unrelated> {
-        std::mem::take(&mut self.unrelated).into_iter()
+        self.connection.take_unrelated().into_iter()
+    }
+
+    /// Sends a request that is accepted or refused.
+    fn change(
+        &mut self,
+        operation: Operation,
+        message_type: u16,
+        payload: &[u8],
+    ) -> Result<(), ClientError> {
+        let error = self.connection.command(operation, message_type, payload)?;
+        ClientError::check(operation, error)
     }
 
     fn change_rule(
@@ -259,164 +353,30 @@ impl Client {
                 rule: rule.to_string(),
                 source,
             })?;
-        match self.command(operation, message_type, &payload)? {
+        match self.connection.command(operation, message_type, &payload)? {
             error if error < 0 => Err(ClientError::rule_refused(operation, -error, rule)),
             _ => Ok(()),
         }
     }
 
-    /// Sends a request that is answered by an acknowledgement alone, and returns its `error`.
-    fn command(
-        &mut self,
-        operation: Operation,
-        message_type: u16,
-        payload: &[u8],
-    ) -> Result<i32, ClientError> {
-        self.send(operation, message_type, payload)?;
-        let deadline = KtimeNs::now().plus(self.timeout);
-        let mut answer = None;
-        while answer.is_none() {
-            self.next_answer(operation, message_type, deadline, |datagram| {
-                if let Kind::Acknowledgement { error } = datagram.kind() {
-                    answer = Some(error.ok_or_else(|| malformed(operation, datagram))?);
-                }
-                Ok(())
-            })?;
-        }
-        Ok(answer.unwrap_or_default())
-    }
-
-    /// Sends a request that is answered by an acknowledgement and by messages, which go to `take` until it is done.
-    fn exchange(
-        &mut self,
-        operation: Operation,
-        message_type: u16,
-        payload: &[u8],
-        mut take: impl FnMut(&Datagram<'_>) -> Result<Progress, ClientError>,
-    ) -> Result<(), ClientError> {
-        self.send(operation, message_type, payload)?;
-        let deadline = KtimeNs::now().plus(self.timeout);
-        let mut progress = Progress::More;
-        while progress == Progress::More {
-            self.next_answer(operation, message_type, deadline, |datagram| {
-                match datagram.kind() {
-                    Kind::Acknowledgement { error } => {
-                        accepted(
-                            operation,
-                            error.ok_or_else(|| malformed(operation, datagram))?,
-                        )?;
-                    }
-                    _ if datagram.truncated() => return Err(malformed(operation, datagram)),
-                    _ => progress = take(datagram)?,
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    fn send(
-        &mut self,
-        operation: Operation,
-        message_type: u16,
-        payload: &[u8],
-    ) -> Result<(), ClientError> {
-        // 0 is what records and messages of the kernel's own accord carry.
-        self.sequence = self.sequence.wrapping_add(1).max(1);
-        let request = message::request(message_type, self.sequence, payload);
-        socket::send(&self.socket, &request).map_err(|source| match source.raw_os_error() {
-            Some(libc::ECONNREFUSED) => ClientError::ForeignUserNamespace { operation },
-            _ => ClientError::System { operation, source },
-        })
-    }
-
-    /// Waits for the next message that belongs to the request under way and gives it to `take`. Others are kept.
-    fn next_answer(
-        &mut self,
-        operation: Operation,
-        message_type: u16,
-        deadline: KtimeNs,
-        mut take: impl FnMut(&Datagram<'_>) -> Result<(), ClientError>,
-    ) -> Result<(), ClientError> {
-        loop {
-            let mut arrival = [Arrival::default()];
-            let stride = self.buffer.len();
-            match sys::receive_many(self.socket.as_fd(), &mut self.buffer, stride, &mut arrival) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(operation, deadline)?;
-                    continue;
-                }
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    return Err(ClientError::AnswerLost { operation });
-                }
-                Err(source) => return Err(ClientError::System { operation, source }),
-            }
-            let [arrival] = arrival;
-            let raw = &self.buffer[..arrival.length.min(stride)];
-            // A message not sent by the kernel answers nothing, whatever it says.
-            let datagram = match Datagram::parse(raw, arrival.length, KtimeNs::now()) {
-                Some(datagram) if arrival.sender == 0 => datagram,
-                _ => continue,
-            };
-            if datagram.sequence == self.sequence && is_answer(&datagram, message_type) {
-                return take(&datagram);
-            }
-            if self.unrelated.len() == UNRELATED_LIMIT {
-                self.unrelated.pop_front();
-            }
-            self.unrelated.push_back(Unrelated {
-                message_type: datagram.message_type,
-                sequence: datagram.sequence,
-                payload: datagram.payload[..datagram.payload.len().min(Batch::DATAGRAM_BYTES)]
-                    .into(),
-            });
-        }
-    }
-
-    fn wait(&self, operation: Operation, deadline: KtimeNs) -> Result<(), ClientError> {
-        let left = deadline.since(KtimeNs::now());
-        if left.is_zero() {
-            return Err(ClientError::TimedOut {
-                operation,
-                after: self.timeout,
-            });
-        }
-        match sys::wait_readable(self.socket.as_fd(), left) {
-            Err(source) if source.kind() != io::ErrorKind::Interrupted => {
-                Err(ClientError::System { operation, source })
-            }
-            _ => Ok(()),
+    fn reset(&mut self, field: StatusField) -> Result<u32, ClientError> {
+        let operation = Operation::Reset { field };
+        let payload = status::encode_set(field, 0);
+        // The old value comes in the place of the errno. From 2³¹ on it is negative as well; only what an errno can
+        // be is taken for one.
+        match self
+            .connection
+            .command(operation, message::AUDIT_SET, &payload)?
+        {
+            error @ -4095..0 => Err(ClientError::refused(operation, -error)),
+            old => Ok(old as u32),
         }
     }
 }
 
-/// Whether more messages answer a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    More,
-    Done,
-}
-
-fn is_answer(datagram: &Datagram<'_>, message_type: u16) -> bool {
-    match datagram.kind() {
-        Kind::Acknowledgement { .. } | Kind::Done => true,
-        _ => datagram.message_type == message_type,
-    }
-}
-
-fn accepted(operation: Operation, error: i32) -> Result<(), ClientError> {
-    if error < 0 {
-        return Err(ClientError::refused(operation, -error));
-    }
-    Ok(())
-}
-
-fn malformed(operation: Operation, datagram: &Datagram<'_>) -> ClientError {
-    ClientError::MalformedReply {
-        operation,
-        message_type: datagram.message_type,
-        length: datagram.length,
+impl AsFd for Client {
+    /// The socket, for its options. What is read from it is lost to the client.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
     }
 }

@@ -18,9 +18,15 @@ const NLMSG_MIN_TYPE: u16 = 16;
 
 pub(super) const AUDIT_GET: u16 = 1000;
 pub(super) const AUDIT_SET: u16 = 1001;
+pub(super) const AUDIT_SIGNAL_INFO: u16 = 1010;
 pub(super) const AUDIT_ADD_RULE: u16 = 1011;
 pub(super) const AUDIT_DEL_RULE: u16 = 1012;
 pub(super) const AUDIT_LIST_RULES: u16 = 1013;
+pub(super) const AUDIT_TRIM: u16 = 1014;
+pub(super) const AUDIT_MAKE_EQUIV: u16 = 1015;
+pub(super) const AUDIT_TTY_GET: u16 = 1016;
+pub(super) const AUDIT_TTY_SET: u16 = 1017;
+pub(super) const AUDIT_SET_FEATURE: u16 = 1018;
 pub(super) const AUDIT_GET_FEATURE: u16 = 1019;
 /// `AUDIT_REPLACE`: the kernel asks the registered daemon whether it lives.
 pub(super) const AUDIT_REPLACE: u16 = 1329;
@@ -46,7 +52,7 @@ pub enum Kind {
     },
     /// The end of a list.
     Done,
-    /// An answer to a request: status, rule, features.
+    /// An answer to a request: status, rule, features and the like.
     Reply,
     /// Another message of netlink itself (`NLMSG_NOOP`, `NLMSG_OVERRUN`, unknown ones).
     Control,

@@ -126,7 +126,7 @@ impl Restore {
             match self.client.delete_rule(rule) {
                 Ok(()) => done.rules += 1,
                 // Somebody else has removed it.
-                Err(ClientError::NotFound { .. }) => {}
+                Err(ClientError::NoSuchRule { .. }) => {}
                 Err(error) => done.failed.push(error),
             }
         }

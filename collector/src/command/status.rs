@@ -8,7 +8,8 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::audit::client::{Client, ClientError, Features};
+use crate::audit::client::{Client, ClientError};
+use crate::audit::feature::Features;
 use crate::audit::status::{KernelStatus, TickRate};
 use crate::command::Format;
 

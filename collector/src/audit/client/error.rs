@@ -1,61 +1,21 @@
-//! What was asked of the kernel, and what each of its refusals means.
+//! What each refusal of the kernel means.
 
-use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Client, RULES_LIMIT};
+use super::{Client, Operation, RULES_LIMIT};
+use crate::audit::feature::Feature;
 use crate::audit::privilege::{Capability, Privileges};
-use crate::audit::rules::{Rule, RuleDecodeError, RuleEncodeError};
+use crate::audit::rules::{Field, Rule, RuleDecodeError, RuleEncodeError};
 use crate::audit::socket::SocketError;
-use crate::audit::status::{StatusField, StatusTooShort};
+use crate::audit::status::StatusTooShort;
 
-/// What was asked of the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Reading the status.
-    GetStatus,
-    /// Changing one setting.
-    Set {
-        /// Which.
-        field: StatusField,
-        /// To what.
-        value: u32,
-    },
-    /// Setting a counter back to zero.
-    Reset {
-        /// Which.
-        field: StatusField,
-    },
-    /// Registering as the audit daemon.
-    Claim,
-    /// Giving the audit pid back.
-    Release,
-    /// Reading the rules.
-    ListRules,
-    /// Adding a rule.
-    AddRule,
-    /// Removing a rule.
-    DeleteRule,
-    /// Reading the features.
-    GetFeatures,
-}
+/// Longest key of a rule, or several keys with what parts them, in bytes (`AUDIT_MAX_KEY_LEN`).
+pub const KEY_LIMIT: usize = 256;
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::GetStatus => write!(f, "read the audit status"),
-            Self::Set { field, value } => write!(f, "set {} to {value}", field.name()),
-            Self::Reset { field } => write!(f, "reset {}", field.name()),
-            Self::Claim => write!(f, "claim the audit pid"),
-            Self::Release => write!(f, "release the audit pid"),
-            Self::ListRules => write!(f, "list the audit rules"),
-            Self::AddRule => write!(f, "add an audit rule"),
-            Self::DeleteRule => write!(f, "delete an audit rule"),
-            Self::GetFeatures => write!(f, "read the audit features"),
-        }
-    }
-}
+/// Longest other text in a rule, in bytes (`PATH_MAX`).
+pub const RULE_TEXT_LIMIT: usize = libc::PATH_MAX as usize;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -113,16 +73,46 @@ pub enum ClientError {
         /// The rule in auditctl's words.
         rule: String,
     },
-    /// The rule to delete is not loaded, or a file the rule to add names does not exist.
-    #[error("cannot {operation}: no such rule, or no such file: {rule}")]
-    NotFound {
+    /// The rule to delete is not loaded.
+    #[error("no such rule is loaded: {rule}")]
+    NoSuchRule {
+        /// The rule in auditctl's words.
+        rule: String,
+    },
+    /// A file or directory the rule names, or the directory it is in, does not exist.
+    #[error("cannot {operation}: a file or directory it names does not exist: {rule}")]
+    NoSuchFile {
         /// What was asked.
         operation: Operation,
         /// The rule in auditctl's words.
         rule: String,
     },
+    /// The keys of a rule are too long.
+    #[error("cannot {operation}: a key of {length} bytes is longer than {KEY_LIMIT}")]
+    KeyTooLong {
+        /// What was asked.
+        operation: Operation,
+        /// Length of all keys, with one byte between two, in bytes.
+        length: usize,
+    },
+    /// Another text of a rule is too long.
+    #[error(
+        "cannot {operation}: a {} of {length} bytes is longer than {RULE_TEXT_LIMIT}",
+        field.name().unwrap_or("text")
+    )]
+    RuleTextTooLong {
+        /// What was asked.
+        operation: Operation,
+        /// Of which field.
+        field: Field,
+        /// Its length in bytes.
+        length: usize,
+    },
     /// The kernel does not accept the rule.
-    #[error("cannot {operation}: the kernel does not accept it (errno {errno}): {rule}")]
+    #[error(
+        "cannot {operation}: the kernel does not accept it ({}): {rule}",
+        io::Error::from_raw_os_error(*errno)
+    )]
     RuleRefused {
         /// What was asked.
         operation: Operation,
@@ -130,6 +120,31 @@ pub enum ClientError {
         rule: String,
         /// The errno.
         errno: i32,
+    },
+    /// The feature was locked.
+    #[error("cannot {operation}: {} is locked until the next reboot", feature.name())]
+    FeatureLocked {
+        /// What was asked.
+        operation: Operation,
+        /// Which feature.
+        feature: Feature,
+    },
+    /// The kernel is too old for it.
+    #[error("cannot {operation}: this kernel does not have it")]
+    Unsupported {
+        /// What was asked.
+        operation: Operation,
+    },
+    /// Two paths cannot be made equivalent.
+    #[error("cannot make {subtree:?} equivalent to {mount_point:?}")]
+    NotEquivalent {
+        /// Where the subtree is mounted.
+        mount_point: PathBuf,
+        /// The subtree.
+        subtree: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// The kernel does not accept the value.
     #[error("cannot {operation}: the kernel does not accept it")]
@@ -154,7 +169,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The kernel could not deliver its answer, because the receive buffer was full.
-    #[error("cannot {operation}: the answer did not fit the receive buffer")]
+    #[error("cannot {operation}: the answer, or part of it, did not fit the receive buffer")]
     AnswerLost {
         /// What was asked.
         operation: Operation,
@@ -219,12 +234,17 @@ impl ClientError {
             Self::System { .. } => "system",
             Self::MissingCapability { .. } => "permission",
             Self::ForeignPidNamespace { .. } | Self::ForeignUserNamespace { .. } => "namespace",
-            Self::Locked { .. } => "locked",
+            Self::Locked { .. } | Self::FeatureLocked { .. } => "locked",
             Self::PidHeld { .. } | Self::NotHolder => "held",
             Self::RuleExists { .. }
-            | Self::NotFound { .. }
+            | Self::NoSuchRule { .. }
+            | Self::NoSuchFile { .. }
+            | Self::KeyTooLong { .. }
+            | Self::RuleTextTooLong { .. }
             | Self::RuleRefused { .. }
             | Self::Unencodable { .. }
+            | Self::NotEquivalent { .. }
+            | Self::Unsupported { .. }
             | Self::Invalid { .. }
             | Self::Refused { .. } => "refused",
             Self::TimedOut { .. } => "timeout",
@@ -246,6 +266,14 @@ impl ClientError {
         )
     }
 
+    /// Reads the `error` of an acknowledgement.
+    pub(super) fn check(operation: Operation, error: i32) -> Result<(), Self> {
+        match error {
+            ..0 => Err(Self::refused(operation, -error)),
+            _ => Ok(()),
+        }
+    }
+
     /// What a refusal means, as far as `errno`, the request and this process's own privileges tell.
     pub(in crate::audit) fn refused(operation: Operation, errno: i32) -> Self {
         match errno {
@@ -259,28 +287,51 @@ impl ClientError {
         }
     }
 
-    /// Why the kernel answers EPERM. It checks the pid namespace, then the capability, then the lock.
+    /// Why the kernel answers EPERM. It checks the pid namespace, which user messages do not depend on, then the
+    /// capability, then the locks.
     fn not_permitted(operation: Operation, privileges: io::Result<Privileges>) -> Self {
-        match privileges {
-            Ok(privileges) if privileges.initial_pid_namespace == Some(false) => {
+        let capability = operation.capability();
+        match (privileges, operation) {
+            (Ok(privileges), _)
+                if capability == Capability::AuditControl
+                    && privileges.initial_pid_namespace == Some(false) =>
+            {
                 Self::ForeignPidNamespace { operation }
             }
-            Ok(privileges) if privileges.has(Capability::AuditControl) => {
+            (Ok(privileges), _) if !privileges.has(capability) => Self::MissingCapability {
+                operation,
+                capability,
+            },
+            (Ok(_), Operation::SetFeature { feature, .. }) => {
+                Self::FeatureLocked { operation, feature }
+            }
+            (Ok(_), _) if operation.is_locked_with_the_configuration() => {
                 Self::Locked { operation }
             }
-            _ => Self::MissingCapability {
+            (Ok(_), _) => Self::Refused {
                 operation,
-                capability: Capability::AuditControl,
+                errno: libc::EPERM,
+            },
+            (Err(_), _) => Self::MissingCapability {
+                operation,
+                capability,
             },
         }
     }
 
     /// The same for requests about a rule.
     pub(super) fn rule_refused(operation: Operation, errno: i32, rule: &Rule) -> Self {
+        // Such a rule is not quoted: what is wrong with it is its length.
+        if let libc::EINVAL | libc::ENAMETOOLONG = errno
+            && let Some(error) = Self::too_long(operation, rule)
+        {
+            return error;
+        }
         let rule = rule.to_string();
         match errno {
             libc::EEXIST => Self::RuleExists { rule },
-            libc::ENOENT => Self::NotFound { operation, rule },
+            libc::ENOENT if operation == Operation::DeleteRule => Self::NoSuchRule { rule },
+            libc::ENOENT => Self::NoSuchFile { operation, rule },
             libc::EPERM | libc::ECONNREFUSED => Self::refused(operation, errno),
             errno => Self::RuleRefused {
                 operation,
@@ -288,6 +339,22 @@ impl ClientError {
                 errno,
             },
         }
+    }
+
+    fn too_long(operation: Operation, rule: &Rule) -> Option<Self> {
+        rule.conditions.iter().find_map(|condition| {
+            let field = condition.field;
+            let length = condition.string.as_ref()?.len();
+            if field == Field::FILTERKEY {
+                (length > KEY_LIMIT).then_some(Self::KeyTooLong { operation, length })
+            } else {
+                (length > RULE_TEXT_LIMIT).then_some(Self::RuleTextTooLong {
+                    operation,
+                    field,
+                    length,
+                })
+            }
+        })
     }
 }
 
