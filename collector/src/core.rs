@@ -143,11 +143,6 @@ impl Core {
         self.outputs.drain(..)
     }
 
-    /// Whether nothing waits for more input.
-    pub fn is_idle(&self) -> bool {
-        self.correlator.is_idle() && self.reassembler.counts().pending == 0
-    }
-
     /// Writes the core's part of the account.
     pub fn account(&self, now: TimeMs, account: &mut Account) {
         account.at = now;

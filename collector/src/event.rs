@@ -80,10 +80,12 @@ pub enum Cause {
     NoContext,
     /// Auditing was switched off.
     AuditDisabled,
-    /// The rules were changed under the call.
+    /// The rules in the kernel were being changed: for a moment they were not those the witness judged by.
     RulesChanged,
     /// The kernel lost it, and the evidence does not tell why.
     KernelUnknown,
+    /// Another process was the audit daemon in our place, or nobody was: the kernel did not send to us.
+    Displaced,
     /// Our socket's receive buffer was full (ENOBUFS, SO_MEMINFO drops).
     SocketOverrun,
     /// A datagram was longer than the read buffer.
@@ -106,13 +108,14 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics created at zero.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BacklogLimit,
         Self::RateLimit,
         Self::NoContext,
         Self::AuditDisabled,
         Self::RulesChanged,
         Self::KernelUnknown,
+        Self::Displaced,
         Self::SocketOverrun,
         Self::SocketTruncated,
         Self::QueueFull,
@@ -133,7 +136,7 @@ impl Cause {
             | Self::AuditDisabled
             | Self::RulesChanged
             | Self::KernelUnknown => Stage::Kernel,
-            Self::SocketOverrun | Self::SocketTruncated => Stage::Netlink,
+            Self::Displaced | Self::SocketOverrun | Self::SocketTruncated => Stage::Netlink,
             Self::QueueFull | Self::Malformed | Self::WindowFull | Self::Stopped => {
                 Stage::Collector
             }
@@ -151,6 +154,7 @@ impl Cause {
             Self::AuditDisabled => "audit_disabled",
             Self::RulesChanged => "rules_changed",
             Self::KernelUnknown => "unknown",
+            Self::Displaced => "displaced",
             Self::SocketOverrun => "socket_overrun",
             Self::SocketTruncated => "socket_truncated",
             Self::QueueFull => "queue_full",
@@ -287,6 +291,16 @@ pub enum StateChange {
     Stopped,
     /// The rules in the kernel changed.
     RulesChanged,
+    /// The rules in the kernel are no longer the configured ones, or others than before are missing or too many.
+    RulesDrifted,
+    /// The rules in the kernel are the configured ones again.
+    RulesInSync,
+    /// The collector put the configured rules back, or could not.
+    RulesEnforced,
+    /// The kernel sends to another daemon, or to nobody, in place of us.
+    Displaced,
+    /// The kernel sends to us again.
+    Reclaimed,
     /// A setting of the kernel's audit subsystem changed.
     StatusChanged,
     /// The wall clock was stepped.

@@ -31,6 +31,8 @@ pub struct Poll {
     pub queue_full: u64,
     /// Whether the event socket had nothing waiting.
     pub socket_empty: bool,
+    /// Whether the kernel sends to another daemon, or to nobody, though we had been made its daemon.
+    pub displaced: bool,
 }
 
 impl Poll {
@@ -48,18 +50,31 @@ struct Interval {
     poll: Poll,
     /// Whether auditing was on at the poll before.
     enabled_before: Option<u32>,
+    displaced_before: bool,
 }
 
-/// The polls of the last minutes.
+impl Interval {
+    /// Whether, for all that is known, nothing was sent to us in all of it; none where it was for a part of it.
+    fn displaced(&self) -> Option<bool> {
+        let same = self.displaced_before == self.poll.displaced;
+        same.then_some(self.poll.displaced)
+    }
+}
+
+/// The polls of the last minutes, and when the rules were not settled.
 #[derive(Debug, Default)]
 pub struct Evidence {
     intervals: VecDeque<Interval>,
     last: Option<Poll>,
+    /// From when to when, oldest first.
+    unsettled: VecDeque<(KtimeNs, KtimeNs)>,
 }
 
 impl Evidence {
     /// How many polls are kept: at one a second, more than any observation waits.
     pub const CAPACITY: usize = 300;
+    /// How many times of unsettled rules are kept; those that touch are one.
+    pub const UNSETTLED: usize = 64;
     /// A loss and the poll that tells of it are not atomic: the record is lost before the observation is taken.
     const SLACK: Duration = Duration::from_millis(20);
 
@@ -72,16 +87,32 @@ impl Evidence {
             enabled_before: before
                 .and_then(|before| before.status)
                 .map(|status| status.enabled),
+            displaced_before: before.is_some_and(|before| before.displaced),
         });
         if self.intervals.len() > Self::CAPACITY {
             self.intervals.pop_front();
         }
     }
 
+    /// From `from` to `until` the kernel may have held other rules than those the witness judged by.
+    pub fn rules_unsettled(&mut self, from: KtimeNs, until: KtimeNs) {
+        if let Some((_, last)) = self.unsettled.back_mut()
+            && from <= *last
+        {
+            *last = until.max(*last);
+            return;
+        }
+        if self.unsettled.len() == Self::UNSETTLED {
+            self.unsettled.pop_front();
+        }
+        self.unsettled.push_back((from, until));
+    }
+
     /// The cause of the records the kernel counted as lost in `poll`.
     pub fn cause_of_lost(poll: &Poll) -> Cause {
         // What the kernel could not deliver to the daemon in time counts as lost as well.
-        let limits_alone = poll.delivery == Delivery::Unicast && poll.congested == 0;
+        let limits_alone =
+            poll.delivery == Delivery::Unicast && poll.congested == 0 && !poll.displaced;
         Self::cause_by_limits(poll, limits_alone)
     }
 
@@ -121,14 +152,30 @@ impl Evidence {
         if !observation.audit_context {
             return Cause::NoContext;
         }
-        self.cause_between(observation.entry, observation.taken, observation.taken)
+        let (entry, taken) = (observation.entry, observation.taken);
+        self.known_between(entry, taken, taken)
+            .or_else(|| {
+                let touches = |(from, until): &(KtimeNs, KtimeNs)| {
+                    from.minus(Self::SLACK) <= taken && entry <= until.plus(Self::SLACK)
+                };
+                let unsettled = self.unsettled.iter().any(touches);
+                unsettled.then_some(Cause::RulesChanged)
+            })
+            .unwrap_or(Cause::KernelUnknown)
     }
 
     /// Why an event that entered at `entry` and whose records were written between `since` and `taken` did not come, or not
     /// whole.
     pub fn cause_between(&self, entry: KtimeNs, since: KtimeNs, taken: KtimeNs) -> Cause {
+        self.known_between(entry, since, taken)
+            .unwrap_or(Cause::KernelUnknown)
+    }
+
+    /// The same; none where nothing was seen that could be a cause, and `unknown` where too much was.
+    fn known_between(&self, entry: KtimeNs, since: KtimeNs, taken: KtimeNs) -> Option<Cause> {
         let mut lost = None;
         let (mut dropped, mut queue_full, mut disabled) = (false, false, false);
+        let mut displaced = false;
         for interval in &self.intervals {
             let poll = &interval.poll;
             if poll.at.plus(Self::SLACK) < entry {
@@ -136,10 +183,14 @@ impl Evidence {
             }
             let covers =
                 interval.from.minus(Self::SLACK) <= taken && since <= poll.at.plus(Self::SLACK);
+            let enabled_now = poll.status.map(|status| status.enabled);
+            if covers && interval.displaced() == Some(true) && enabled_now != Some(0) {
+                return Some(Cause::Displaced);
+            }
+            displaced |= covers && interval.displaced().is_none();
             if covers && poll.lost > 0 {
                 lost = Some(Self::cause_of_missing(poll));
             }
-            let enabled_now = poll.status.map(|status| status.enabled);
             if interval.from <= entry
                 && (enabled_now == Some(0) || interval.enabled_before == Some(0))
             {
@@ -155,12 +206,17 @@ impl Evidence {
                 }
             }
         }
-        match (lost, dropped, queue_full, disabled) {
-            (Some(cause), false, false, _) => cause,
-            (None, true, false, _) => Cause::SocketOverrun,
-            (None, false, true, _) => Cause::QueueFull,
-            (None, false, false, true) => Cause::AuditDisabled,
-            _ => Cause::KernelUnknown,
+        let seen = [
+            lost,
+            displaced.then_some(Cause::Displaced),
+            dropped.then_some(Cause::SocketOverrun),
+            queue_full.then_some(Cause::QueueFull),
+        ];
+        let mut seen = seen.into_iter().flatten();
+        match (seen.next(), seen.next()) {
+            (None, _) => disabled.then_some(Cause::AuditDisabled),
+            (one, None) => one,
+            (Some(_), Some(_)) => Some(Cause::KernelUnknown),
         }
     }
 }

@@ -130,9 +130,15 @@ impl Correlator {
 
     /// The rules in force changed; observations judged against others are judged again when they are settled.
     pub fn rules_changed(&mut self, rules: Rules) {
+        self.rules_unsettled(rules.former_until, rules.since);
         if let Some(witness) = &mut self.witness {
             witness.change_rules(rules);
         }
+    }
+
+    /// From `from` to `until` the kernel may have held other rules than those the witness judged by.
+    pub fn rules_unsettled(&mut self, from: KtimeNs, until: KtimeNs) {
+        self.evidence.rules_unsettled(from, until);
     }
 
     /// Other processes' calls are exempt now.
@@ -301,8 +307,9 @@ impl Correlator {
         debug_assert!(self.crosscheck.balances(), "{:?}", self.crosscheck);
     }
 
-    /// Whether anything waits for its counterpart.
-    pub fn is_idle(&self) -> bool {
+    /// Whether nothing waits for its counterpart.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
         self.waiting.len() == 0 && self.observations.len() == 0
     }
 
@@ -470,7 +477,9 @@ impl Correlator {
         };
         // What the kernel refused before it drew a serial cannot have left a hole.
         let stamped = match cause {
-            Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled => Stamped::Never,
+            Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled | Cause::RulesChanged => {
+                Stamped::Never
+            }
             _ => Stamped::Maybe,
         };
         let key = MatchKey::of_observation(&observation);

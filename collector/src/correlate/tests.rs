@@ -135,6 +135,7 @@ fn quiet() -> Poll {
         congested: 0,
         queue_full: 0,
         socket_empty: true,
+        displaced: false,
     }
 }
 
@@ -756,6 +757,77 @@ fn a_rule_removed_after_the_call_does_not_make_its_loss_unmade() {
     );
     bench.tick(6_000);
     assert_eq!(bench.events()[0].cause, Some(Cause::BacklogLimit));
+}
+
+#[test]
+fn an_observation_of_rules_that_were_changed_twice_stands_only_as_long_as_the_kernel_held_them() {
+    let settled = |ms| {
+        let mut bench = Bench::new();
+        bench.observe(observation(ms, 3));
+        for (generation, former_until, since) in [(2, 1_100, 1_200), (3, 2_000, 2_100)] {
+            bench.correlator.rules_changed(Rules {
+                generation,
+                since: at(since),
+                ..no_rules(at(former_until))
+            });
+        }
+        bench.poll(2_500, drained());
+        bench.tick(7_000);
+        let crosscheck = bench.correlator.crosscheck();
+        (crosscheck.withdrawn, bench.events().len())
+    };
+    assert_eq!(settled(1_000), (0, 1));
+    assert_eq!(settled(1_150), (1, 0));
+}
+
+#[test]
+fn what_the_kernel_left_out_while_its_rules_were_changed_says_so_where_nothing_else_went_wrong() {
+    let cause = |observed, lost| {
+        let mut bench = Bench::new();
+        bench.correlator.rules_unsettled(at(900), at(1_100));
+        bench.correlator.rules_unsettled(at(1_050), at(1_200));
+        bench.observe(observation(observed, 3));
+        bench.poll(800, drained());
+        bench.poll(2_500, Poll { lost, ..drained() });
+        bench.tick(7_000);
+        bench.events()[0].cause
+    };
+    assert_eq!(cause(1_150, 0), Some(Cause::RulesChanged));
+    assert_eq!(cause(1_300, 0), Some(Cause::KernelUnknown));
+    assert_eq!(cause(1_150, 1), Some(Cause::BacklogLimit));
+}
+
+#[test]
+fn what_went_to_another_daemon_is_given_back_and_says_so() {
+    let displaced = |displaced, lost| Poll {
+        displaced,
+        lost,
+        ..drained()
+    };
+    let cause = |observed, lost| {
+        let mut bench = Bench::new();
+        for (ms, displaced_then) in [(1_000, false), (2_000, true), (3_000, true), (4_000, false)] {
+            bench.poll(ms, displaced(displaced_then, 0));
+        }
+        bench.poll(5_000, displaced(false, lost));
+        bench.observe(observation(observed, 3));
+        bench.poll(6_000, drained());
+        bench.tick(12_000);
+        bench.events()[0].cause
+    };
+    for taken in [1_500, 2_500, 3_500] {
+        assert_eq!(cause(taken, 0), Some(Cause::Displaced), "{taken}");
+    }
+    assert_eq!(cause(4_500, 0), Some(Cause::KernelUnknown));
+    assert_eq!(cause(4_500, 1), Some(Cause::BacklogLimit));
+    // Counted around the change of hands, a loss may be of either.
+    let mut bench = Bench::new();
+    bench.poll(1_000, displaced(false, 0));
+    bench.observe(observation(1_500, 3));
+    bench.poll(2_000, displaced(true, 4));
+    bench.poll(3_000, displaced(true, 0));
+    bench.tick(12_000);
+    assert_eq!(bench.events()[0].cause, Some(Cause::KernelUnknown));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! All times are monotonic, so that a step of the wall clock moves none of them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::audit::records::SyscallFields;
@@ -34,6 +35,8 @@ pub struct Rules {
 
 pub(super) struct Witness {
     rules: Rules,
+    /// Generations before the one in force, and up to when the kernel was seen to hold each.
+    former: VecDeque<(u32, KtimeNs)>,
     attached: KtimeNs,
     detached: Option<KtimeNs>,
     /// Calls of these processes are not watched: our own, and the audit daemon's.
@@ -43,11 +46,14 @@ pub(super) struct Witness {
 impl Witness {
     /// A stamp is the coarse clock at entry: a tick behind it, and more on a machine whose ticks are late.
     const STAMP_LAG: Duration = Duration::from_millis(250);
+    /// Former generations that are remembered: at one change a second, as many as an observation waits for.
+    const FORMER: usize = 64;
 
     pub(super) fn new(rules: Rules, exempt: Vec<u32>) -> Self {
         Self {
             attached: rules.since,
             rules,
+            former: VecDeque::new(),
             detached: None,
             exempt,
         }
@@ -58,6 +64,11 @@ impl Witness {
     }
 
     pub(super) fn change_rules(&mut self, rules: Rules) {
+        if self.former.len() == Self::FORMER {
+            self.former.pop_front();
+        }
+        self.former
+            .push_back((self.rules.generation, rules.former_until));
         self.rules = rules;
     }
 
@@ -93,8 +104,11 @@ impl Witness {
         if self.exempt.contains(&observation.tgid) {
             return false;
         }
+        let held = |(generation, until): &(u32, KtimeNs)| {
+            *generation == observation.rules_generation && observation.taken < *until
+        };
         observation.rules_generation == self.rules.generation
-            || observation.taken < self.rules.former_until
+            || self.former.iter().any(held)
             || matches!(
                 self.rules.watch.judge_observation(observation),
                 Some(Verdict::Inferred | Verdict::Exact)

@@ -75,6 +75,8 @@ pub(super) struct Polled {
     pub(super) socket: account::Socket,
     /// Whether the event socket is known to hold nothing.
     pub(super) socket_empty: bool,
+    /// Whether the kernel sends to another daemon, or to nobody, though we had been made its daemon.
+    pub(super) displaced: bool,
     pub(super) ebpf: Option<account::Ebpf>,
     pub(super) rules_loaded: BTreeMap<&'static str, u64>,
 }
@@ -228,6 +230,7 @@ impl Control {
             kernel: self.figures.kernel.clone(),
             socket,
             socket_empty,
+            displaced: false,
             ebpf: self.probe.as_mut().map(Probe::figures),
             rules_loaded: self.rules.by_list(),
         };

@@ -202,6 +202,7 @@ impl Merge {
             },
             queue_full: new(&mut last.queue_full, read(&self.reader.queue_full)),
             socket_empty: polled.socket_empty && datagrams_empty,
+            displaced: polled.displaced,
         };
         let truncated = new(&mut last.truncated, read(&self.reader.truncated));
         let replaced = new(
