@@ -157,7 +157,7 @@ pub struct Ebpf {
     pub submitted: u64,
     /// Samples read from the ring, by program.
     pub read: BTreeMap<&'static str, u64>,
-    /// Samples that did not come through, by reason (`ring_full`, `in_flight_full`, `undecodable`, `queue_full`).
+    /// Samples that did not come through, by reason (`ring_full`, `in_flight_full`, `missed_run`, `undecodable`, `queue_full`).
     pub dropped: BTreeMap<&'static str, u64>,
     /// Arguments and strings that could not be read.
     pub unreadable: u64,
@@ -167,9 +167,11 @@ pub struct Ebpf {
     pub ring_used: u64,
     /// The most that was in it within the last minute.
     pub ring_used_peak: u64,
-    /// What the kernel measured of each program, where `kernel.bpf_stats_enabled` is on.
+    /// What the kernel measured of each program; only of those it has measured, as `kernel.bpf_stats_enabled` asks.
     pub runs: BTreeMap<&'static str, ProgramRuns>,
-    /// Failed updates of maps, by map.
+    /// Times each program was skipped because it was running already on that CPU.
+    pub missed_runs: BTreeMap<&'static str, u64>,
+    /// Failed updates of maps, by map: of `in_flight` by the programs, of the others by us.
     pub map_update_errors: BTreeMap<&'static str, u64>,
     /// Maps by name: entries and capacity. Entries are none where counting them would cost too much.
     pub maps: BTreeMap<&'static str, (Option<u64>, u64)>,
@@ -182,8 +184,6 @@ pub struct ProgramRuns {
     pub runs: u64,
     /// Time it ran.
     pub time: Duration,
-    /// Times it was skipped because it was running already on that CPU.
-    pub missed: u64,
 }
 
 /// One sink. Identity: `handed_over = delivered + dropped + queued`.

@@ -35,7 +35,14 @@ const RINGBUF: &str = "observations";
 
 const SOCKETS: [&str; 2] = ["events", "control"];
 const RULE_LISTS: [&str; 6] = ["user", "task", "exit", "exclude", "filesystem", "io_uring"];
-const EBPF_DROP_REASONS: [&str; 4] = ["ring_full", "in_flight_full", "undecodable", "queue_full"];
+const EBPF_DROP_REASONS: [&str; 5] = [
+    "ring_full",
+    "in_flight_full",
+    "missed_run",
+    "undecodable",
+    "queue_full",
+];
+const EBPF_UPDATED_MAPS: [&str; 4] = ["in_flight", "conditions", "plans", "control"];
 const SINK_DROP_REASONS: [&str; 3] = ["queue_full", "write_error", "deadline"];
 const SINK_ERROR_KINDS: [&str; 3] = ["disk_full", "closed", "other"];
 
@@ -248,12 +255,13 @@ fn ebpf(families: &mut Families, ebpf: &Ebpf) {
             &[program],
             runs.time.as_secs_f64(),
         );
-        families.set(
-            "ebpf_program_missed_runs_total",
-            &[program],
-            Number(runs.missed),
-        );
     }
+    families.counts(
+        "ebpf_program_missed_runs_total",
+        &[],
+        &[],
+        &ebpf.missed_runs,
+    );
     families.counts("ebpf_events_total", &[], &[], &ebpf.read);
     families.counts(
         "ebpf_ringbuf_dropped_events_total",
@@ -274,11 +282,10 @@ fn ebpf(families: &mut Families, ebpf: &Ebpf) {
         }
         families.set("ebpf_map_max_entries", &[map], Number(*capacity));
     }
-    let maps: Vec<&str> = ebpf.maps.keys().copied().collect();
     families.counts(
         "ebpf_map_update_errors_total",
         &[],
-        &maps,
+        &EBPF_UPDATED_MAPS,
         &ebpf.map_update_errors,
     );
 }

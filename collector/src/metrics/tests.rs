@@ -27,10 +27,10 @@ fn full() -> Account {
             ProgramRuns {
                 runs: 3,
                 time: Duration::from_millis(1),
-                missed: 0,
             },
         )]
         .into(),
+        missed_runs: [("sys_enter", 0)].into(),
         read: [("sys_exit", 3)].into(),
         maps: [("in_flight", (Some(2), 16_384))].into(),
         ..Ebpf::default()

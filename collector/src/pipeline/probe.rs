@@ -1,6 +1,6 @@
 //! The eBPF witness as the pipeline sees it: probing, the rules it judges by, whom it leaves out, its figures.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::clock::KtimeNs;
 use crate::config::{EbpfConfig, EbpfUse, Level};
 use crate::pipeline::control::Rules;
 use crate::pipeline::ring;
-use crate::probe::load::{Counters, LogLevel, Witness, WitnessConfig, WitnessError};
+use crate::probe::load::{Counters, LogLevel, PROGRAMS, Witness, WitnessConfig, WitnessError};
 use crate::probe::mirror::Mirror;
 use crate::probe::ring::Ring;
 
@@ -22,6 +22,9 @@ pub(super) struct Probe {
     holder: u32,
     ring_size: u64,
     last: Counters,
+    missed_runs: BTreeMap<&'static str, u64>,
+    /// By map, under its name in metrics.
+    update_errors: BTreeMap<&'static str, u64>,
     peak: Peak,
 }
 
@@ -75,6 +78,8 @@ impl Loaded {
             holder: 0,
             ring_size: ring.size(),
             last: Counters::default(),
+            missed_runs: BTreeMap::new(),
+            update_errors: BTreeMap::new(),
             peak: Peak::default(),
         };
         Ok(Self { probe, ring })
@@ -112,7 +117,8 @@ impl Probe {
         generation: u32,
     ) -> Result<Box<Mirror>, WitnessError> {
         let mirror = Mirror::compile(rules);
-        self.witness.set_rules(&mirror, generation)?;
+        let set = self.witness.set_rules(&mirror, generation);
+        self.count_update(set)?;
         Ok(Box::new(mirror))
     }
 
@@ -124,8 +130,21 @@ impl Probe {
         }
         self.holder = holder;
         let exempt = self.exempt();
-        self.witness.set_exempt(&exempt)?;
+        let set = self.witness.set_exempt(&exempt);
+        self.count_update(set)?;
         Ok(Some(exempt))
+    }
+
+    fn count_update(&mut self, done: Result<(), WitnessError>) -> Result<(), WitnessError> {
+        if let Err(WitnessError::Map { map, .. }) = &done {
+            let name = match *map {
+                "CONDITIONS" => "conditions",
+                "PLANS" => "plans",
+                _ => "control",
+            };
+            *self.update_errors.entry(name).or_default() += 1;
+        }
+        done
     }
 
     fn exempt(&self) -> Vec<u32> {
@@ -147,34 +166,38 @@ impl Probe {
     /// What the programs and the ring's reader have counted.
     pub(super) fn figures(&mut self) -> account::Ebpf {
         self.witness.flush_log();
-        let counters = match self.witness.counters() {
-            Ok(counters) => {
-                // This one is put together from files, one of which may have been unreadable.
-                let missed_runs = counters.missed_runs.max(self.last.missed_runs);
-                self.last = Counters {
-                    missed_runs,
-                    ..counters
-                };
-                self.last
-            }
+        match self.witness.counters() {
+            Ok(counters) => self.last = counters,
             Err(error) => {
                 tracing::debug!(%error, "the programs' counters cannot be read; the last ones stand");
-                self.last
             }
-        };
+        }
+        let counters = self.last;
+        let programs = self.witness.programs();
+        for program in &programs {
+            // Put together from files, one of which may have been unreadable.
+            let missed = self.missed_runs.entry(program.name).or_default();
+            *missed = program.missed_runs.max(*missed);
+        }
+        self.update_errors
+            .insert("in_flight", counters.in_flight_full);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let used = counters
             .submitted_bytes
             .saturating_sub(read(&self.counts.read_bytes));
         account::Ebpf {
-            programs: self.witness.programs().into(),
+            programs: programs
+                .map(|program| (program.name, program.attached))
+                .into(),
             attempted: counters.attempted,
             submitted: counters.submitted,
-            read: [("sys_exit", read(&self.counts.read))].into(),
+            read: std::iter::zip(PROGRAMS, &self.counts.read)
+                .map(|(program, count)| (program, read(count)))
+                .collect(),
             dropped: [
                 ("ring_full", counters.ring_full),
                 ("in_flight_full", counters.in_flight_full),
-                ("missed_run", counters.missed_runs),
+                ("missed_run", self.missed_runs.values().sum()),
                 ("queue_full", read(&self.counts.queue_full)),
                 ("undecodable", read(&self.counts.undecodable)),
             ]
@@ -183,13 +206,26 @@ impl Probe {
             ring_size: self.ring_size,
             ring_used: used,
             ring_used_peak: self.peak.note(KtimeNs::now(), used),
+            runs: programs
+                .iter()
+                // Nothing was measured unless the host asks for it.
+                .filter(|program| program.runs > 0)
+                .map(|program| {
+                    let runs = account::ProgramRuns {
+                        runs: program.runs,
+                        time: program.run_time,
+                    };
+                    (program.name, runs)
+                })
+                .collect(),
+            missed_runs: self.missed_runs.clone(),
+            map_update_errors: self.update_errors.clone(),
             maps: self
                 .witness
                 .maps()
                 .into_iter()
                 .map(|map| (map.name, (None, map.capacity)))
                 .collect(),
-            ..account::Ebpf::default()
         }
     }
 }

@@ -10,6 +10,8 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::KtimeNs;
 use crate::pipeline::packet::Packet;
 use crate::pipeline::sys;
+use crate::probe::decode;
+use crate::probe::load::PROGRAMS;
 use crate::probe::ring::{POLL_INTERVAL, Ring};
 
 /// Packets that may wait for the core.
@@ -22,8 +24,8 @@ const PACKET_SAMPLES: usize = 256;
 /// What the reader counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Samples read.
-    pub(super) read: AtomicU64,
+    /// Samples read, by program.
+    pub(super) read: [AtomicU64; PROGRAMS.len()],
     /// Samples that found the queue to the core full.
     pub(super) queue_full: AtomicU64,
     /// Samples the core could not decode.
@@ -62,12 +64,14 @@ pub(super) async fn read(
 fn drain(ring: &mut Ring, core: &mpsc::Sender<Packet>, counts: &Counts) -> usize {
     let now = KtimeNs::now();
     let mut packet = Packet::default();
-    ring.drain(PACKET_SAMPLES, |sample| packet.push(0, now, sample));
+    ring.drain(PACKET_SAMPLES, |sample| {
+        counts.read[decode::program_of(sample)].fetch_add(1, Ordering::Relaxed);
+        packet.push(0, now, sample);
+    });
     let samples = packet.len();
     if samples == 0 {
         return 0;
     }
-    counts.read.store(ring.read(), Ordering::Relaxed);
     counts
         .read_bytes
         .store(ring.read_bytes(), Ordering::Relaxed);

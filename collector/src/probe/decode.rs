@@ -59,6 +59,14 @@ pub enum DecodeError {
     },
 }
 
+/// Which program sent a sample: 0 for sys_enter, 1 for sys_exit ([`Sample::sequence`]), as in
+/// [`crate::probe::load::PROGRAMS`]. A sample too short to tell counts as the latter's.
+pub fn program_of(sample: &[u8]) -> usize {
+    let at = std::mem::offset_of!(Sample, sequence);
+    let sequence = sample.get(at..).and_then(<[u8]>::first_chunk);
+    sequence.map_or(1, |bytes| (u64::from_ne_bytes(*bytes) & 1) as usize)
+}
+
 /// Reads one sample.
 ///
 /// # Errors
@@ -244,6 +252,16 @@ mod tests {
         let mut sample = sample();
         sample.length = (size_of::<Sample>() + area.len()) as u32;
         [sample.as_bytes(), &area].concat()
+    }
+
+    #[test]
+    fn a_sample_says_which_program_sent_it() {
+        let mut sample = sample();
+        for (sequence, program) in [(2, 0), (3, 1)] {
+            sample.sequence = sequence;
+            assert_eq!(program_of(sample.as_bytes()), program);
+        }
+        assert_eq!(program_of(&[0; 15]), 1);
     }
 
     #[test]

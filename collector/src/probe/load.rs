@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
-use aya::programs::{BtfTracePoint, ProgramError};
+use aya::programs::{BtfTracePoint, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use collector_ebpf::{
@@ -28,7 +28,7 @@ pub use crate::probe::error::WitnessError;
 /// The programs as the build script compiled them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/collector-ebpf"));
 /// The programs; each is named like the tracepoint it sits on.
-const PROGRAMS: [&str; 2] = ["sys_enter", "sys_exit"];
+pub const PROGRAMS: [&str; 2] = ["sys_enter", "sys_exit"];
 /// How long a buffer of rules rests after it went out of force before it is written again. Programs run for
 /// microseconds, and may still be reading it.
 const BUFFER_REST: Duration = Duration::from_millis(20);
@@ -98,8 +98,20 @@ pub struct Counters {
     pub unreadable: u64,
     /// Exits without a known entry; not an error.
     pub without_entry: u64,
-    /// Runs of the programs that the kernel left out because the same program was already running on that CPU
-    /// (`recursion_misses`, since 5.12); at most so many samples are missing.
+}
+
+/// What the kernel counts of one program (`struct bpf_prog_info` of include/uapi/linux/bpf.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramFigures {
+    /// The program.
+    pub name: &'static str,
+    /// Whether it is attached.
+    pub attached: bool,
+    /// How often and how long it ran; stays 0 while `kernel.bpf_stats_enabled` is 0.
+    pub runs: u64,
+    /// See above.
+    pub run_time: Duration,
+    /// Runs the kernel left out because the program was already running on that CPU (`recursion_misses`, since 5.12).
     pub missed_runs: u64,
 }
 
@@ -307,13 +319,26 @@ impl Witness {
             in_flight_full: sum.in_flight_full,
             unreadable: sum.unreadable,
             without_entry: sum.without_entry,
-            missed_runs: self.missed_runs(),
         })
     }
 
-    /// The programs, and whether each is attached.
-    pub fn programs(&self) -> [(&'static str, bool); 2] {
-        std::array::from_fn(|index| (PROGRAMS[index], self.links[index].is_some()))
+    /// The programs as the kernel counts them. What it does not tell is 0.
+    pub fn programs(&self) -> [ProgramFigures; PROGRAMS.len()] {
+        std::array::from_fn(|index| {
+            let name = PROGRAMS[index];
+            let program: Option<&BtfTracePoint> = self
+                .ebpf
+                .program(name)
+                .and_then(|program| program.try_into().ok());
+            let info = program.and_then(|program| program.info().ok());
+            ProgramFigures {
+                name,
+                attached: self.links[index].is_some(),
+                runs: info.as_ref().map_or(0, ProgramInfo::run_count),
+                run_time: info.as_ref().map_or(Duration::ZERO, ProgramInfo::run_time),
+                missed_runs: program.and_then(missed_runs).unwrap_or_default(),
+            }
+        })
     }
 
     /// The maps that can run full.
@@ -335,22 +360,6 @@ impl Witness {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-    }
-
-    /// The kernel shows this count in the descriptor's fdinfo only.
-    fn missed_runs(&self) -> u64 {
-        PROGRAMS
-            .iter()
-            .filter_map(|name| {
-                let program: &BtfTracePoint = self.ebpf.program(name)?.try_into().ok()?;
-                let fd = program.fd().ok()?.as_fd().as_raw_fd();
-                let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-                let count = text
-                    .lines()
-                    .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-                count.trim().parse::<u64>().ok()
-            })
-            .sum()
     }
 
     /// Empties the map of calls in flight: nobody has seen how those ended that began before a [`Self::detach`].
@@ -382,6 +391,16 @@ impl Witness {
     ) -> Result<Array<&mut MapData, [u8; BYTES]>, WitnessError> {
         open_array(&mut self.ebpf, name)
     }
+}
+
+/// `bpf_prog_info` has this count as well, which aya does not hand out; fdinfo shows the same.
+fn missed_runs(program: &BtfTracePoint) -> Option<u64> {
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    count.trim().parse().ok()
 }
 
 /// Not a method: what borrows the maps only leaves the rest of the [`Witness`] at hand.

@@ -139,7 +139,9 @@ impl Probe {
             self.ring.read_bytes(),
             "{counters:?}"
         );
-        assert_eq!(counters.missed_runs, 0, "{counters:?}");
+        for program in self.witness.programs() {
+            assert_eq!(program.missed_runs, 0, "{program:?}");
+        }
     }
 }
 
