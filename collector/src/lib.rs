@@ -30,3 +30,4 @@ pub mod metrics;
 pub mod output;
 pub mod pipeline;
 pub mod probe;
+pub mod ruleset;

@@ -106,7 +106,7 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn set_field(&mut self, field: StatusField, value: u32) -> Result<(), ClientError> {
+    pub(crate) fn set_field(&mut self, field: StatusField, value: u32) -> Result<(), ClientError> {
         let payload = status::encode_set(field, value);
         self.change(
             Operation::Set { field, value },

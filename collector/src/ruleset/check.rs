@@ -1,0 +1,197 @@
+//! What is wrong with rule files, and what is allowed but probably not meant.
+//!
+//! Owns the findings that come of comparing lines with each other; what is wrong with one line alone comes from
+//! [`crate::audit::language`]. Nothing is said that is not certain: a rule counts as covered only where each of its
+//! conditions says so. Asks neither the kernel nor the host.
+
+mod shadow;
+mod twin;
+
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+use super::order::by_version;
+use super::place::SourceLine;
+use super::set::RuleSet;
+use super::wanted::{Asked, Wanted};
+use crate::audit::language::{Directive, Fault};
+use crate::audit::status::StatusField;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Allowed, and probably not meant.
+    Warning,
+    /// The line cannot be loaded.
+    Fault,
+}
+
+/// Something about a line.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The line.
+    pub source: Arc<SourceLine>,
+    /// The bytes of the line it is about.
+    pub span: Range<usize>,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right, where that can be said.
+    pub suggestion: Option<String>,
+}
+
+/// Everything there is to say about the files, by file and line.
+pub fn check(set: &RuleSet) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = set
+        .faults()
+        .map(|(entry, fault)| Finding::of_fault(Severity::Fault, &entry.source, fault))
+        .collect();
+    for entry in set.entries() {
+        for warning in entry.line.iter().flat_map(|line| &line.warnings) {
+            findings.push(Finding::of_fault(Severity::Warning, &entry.source, warning));
+        }
+    }
+    replaced(set, &mut findings);
+    order(set, &mut findings);
+    let wanted = set.wanted(&[]);
+    repeated(&wanted, &mut findings);
+    shadow::find(&wanted, &mut findings);
+    twin::find(&wanted, &mut findings);
+    findings.sort_by(|one, other| {
+        let file = |finding: &Finding| Arc::clone(&finding.source.place.file);
+        let (one_file, other_file) = (file(one), file(other));
+        let name = |file: &Arc<std::path::Path>| file.as_os_str().as_bytes().to_vec();
+        by_version(&name(&one_file), &name(&other_file))
+            .then_with(|| one.source.place.line.cmp(&other.source.place.line))
+            .then_with(|| one.span.start.cmp(&other.span.start))
+    });
+    findings
+}
+
+impl Finding {
+    /// The first character it is about, from 1, as [`SourceLine::printable`] counts them.
+    pub fn column(&self) -> usize {
+        self.source.width(self.span.start) + 1
+    }
+
+    /// How many characters it is about, at least 1.
+    pub fn width(&self) -> usize {
+        let end = self.source.width(self.span.end.max(self.span.start));
+        (end + 1).saturating_sub(self.column()).max(1)
+    }
+
+    fn of_fault(severity: Severity, source: &Arc<SourceLine>, fault: &Fault) -> Self {
+        Self {
+            severity,
+            source: Arc::clone(source),
+            span: fault.span.clone(),
+            what: fault.what.clone(),
+            suggestion: fault.suggestion.clone(),
+        }
+    }
+
+    /// About the whole line.
+    fn of_line(severity: Severity, source: &Arc<SourceLine>, what: String) -> Self {
+        let text = &source.text;
+        let start = text.len() - text.trim_ascii_start().len();
+        Self {
+            severity,
+            source: Arc::clone(source),
+            span: start..start.max(text.trim_ascii_end().len()),
+            what,
+            suggestion: None,
+        }
+    }
+
+    fn warning(source: &Arc<SourceLine>, what: String) -> Self {
+        Self::of_line(Severity::Warning, source, what)
+    }
+
+    fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+}
+
+fn replaced(set: &RuleSet, findings: &mut Vec<Finding>) {
+    for (line, by) in set.replaced() {
+        let what = format!("has no effect: of all files the last such line counts, {by}");
+        findings.push(Finding::warning(&Arc::new(line.clone()), what));
+    }
+}
+
+/// Lines whose place makes them something else than they look like.
+fn order(set: &RuleSet, findings: &mut Vec<Finding>) {
+    let mut rules = 0_u32;
+    let mut lock = None;
+    for entry in set.entries() {
+        let source = &entry.source;
+        for directive in entry.line.iter().flat_map(|line| &line.directives) {
+            if let Some(lock) = &lock
+                && changes_what_is_locked(directive)
+            {
+                let what = format!("comes after `-e 2` in {lock}, where the kernel refuses it");
+                let better = "`audit-collector rules load` locks last whatever the order, auditctl does not; put `-e 2` at the end";
+                findings.push(Finding::warning(source, what).suggest(better));
+                break;
+            }
+            match directive {
+                Directive::Add { .. } => rules += 1,
+                Directive::DeleteAll { key: None } => {
+                    if rules > 0 {
+                        let what = format!("deletes the {rules} rule(s) of the lines before it");
+                        findings.push(Finding::warning(source, what).suggest("put `-D` first"));
+                    }
+                    rules = 0;
+                }
+                Directive::Set {
+                    field: StatusField::Enabled,
+                    value: 2,
+                } => lock = Some(source.place.clone()),
+                Directive::Status
+                | Directive::List { .. }
+                | Directive::Version
+                | Directive::Help => {
+                    let what = "asks for output, which loading a file does not give".into();
+                    findings.push(Finding::warning(source, what));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What the kernel refuses while `enabled` is 2 (kernel/audit.c `audit_receive_msg`).
+const fn changes_what_is_locked(directive: &Directive) -> bool {
+    matches!(
+        directive,
+        Directive::Add { .. }
+            | Directive::Delete { .. }
+            | Directive::DeleteAll { .. }
+            | Directive::Set { .. }
+            | Directive::Trim
+            | Directive::MakeEquivalent { .. }
+    )
+}
+
+fn repeated(wanted: &Wanted, findings: &mut Vec<Finding>) {
+    for (asked, first) in &wanted.repeated {
+        let Some(Asked { source, .. }) = first else {
+            continue;
+        };
+        let what = format!(
+            "is the same rule as {}; auditctl stops here unless -i or -c stands before it",
+            source.place
+        );
+        findings.push(Finding::warning(&asked.source, what).suggest("remove one of the two"));
+    }
+    // Without `-D` it may be loaded from elsewhere.
+    if wanted.clears {
+        for asked in &wanted.not_found {
+            let what = "deletes a rule that no line before it adds".into();
+            findings.push(Finding::of_line(Severity::Fault, &asked.source, what));
+        }
+    }
+}
