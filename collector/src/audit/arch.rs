@@ -82,7 +82,8 @@ impl Arch {
 }
 
 impl fmt::Display for Arch {
-    /// As auditctl prints it: `b64` and `b32` for what this machine runs, else the name, else the number.
+    /// As auditctl reads it: `b64` and `b32` for what this machine runs, else the name, else the number. auditctl itself
+    /// prints `b64` and `b32` for others' architectures too, which it would read as its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             _ if *self == Self::NATIVE => f.write_str(if self.0 & 0x8000_0000 == 0 {
@@ -92,7 +93,7 @@ impl fmt::Display for Arch {
             }),
             _ if Some(*self) == Self::COMPAT => f.write_str("b32"),
             Some(name) => f.write_str(name),
-            None => write!(f, "{:#x}", self.0),
+            None => write!(f, "{:#X}", self.0),
         }
     }
 }

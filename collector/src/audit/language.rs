@@ -4,10 +4,12 @@
 //! whether a path is a directory) comes through [`Host`], so nothing here does I/O. Where files of rules come from and
 //! how they are loaded is `crate::ruleset`.
 
+pub mod calls;
 pub mod directive;
 pub mod fault;
 pub mod host;
 mod print;
+mod text;
 
 pub use directive::{Directive, Line};
 pub use fault::Fault;
