@@ -80,6 +80,25 @@ impl AuditGuard {
         })
     }
 
+    /// The connection, for requests whose effect a test takes back itself.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// Switches auditing on until the guard is dropped, with room for a burst that waits rather than loses.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn enable(&mut self) -> anyhow::Result<()> {
+        self.set(&StatusChange {
+            enabled: Some(1),
+            rate_limit: Some(0),
+            backlog_limit: Some(8192),
+            failure: Some(0),
+            ..StatusChange::default()
+        })
+    }
+
     /// The status now.
     ///
     /// # Errors

@@ -4,9 +4,11 @@
 //! Everything here acts on the real kernel. A test that lacks something says so through [`requirement`] and is never
 //! silently skipped.
 
+pub mod again;
 pub mod audit_state;
 pub mod balance;
 pub mod exposition;
+pub mod listener;
 pub mod lock;
 pub mod process;
 pub mod requirement;

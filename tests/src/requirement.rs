@@ -28,6 +28,8 @@ pub enum Requirement {
     CompatCalls,
     /// Mounting file systems.
     Mount,
+    /// A capability.
+    Capability(Capability),
     /// A program that a test compares with.
     Program(&'static str),
 }
@@ -64,6 +66,7 @@ impl Requirement {
                     .then(|| "the kernel runs no 32-bit calls (CONFIG_IA32_EMULATION)".into())
             }
             Self::Mount => lacks(&[Capability::SysAdmin]),
+            Self::Capability(capability) => lacks(&[capability]),
             Self::Program(name) => find_program(name)
                 .is_none()
                 .then(|| format!("{name} is not installed (`cargo xtask setup --tests`)")),

@@ -20,7 +20,7 @@ const REPORT_VARIABLE: &str = "AUDIT_COLLECTOR_COULD_NOT_RUN";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Run only the end-to-end tests of this name (tests/tests/NAME.rs), or the tests whose name contains this
+    /// Run only the end-to-end tests of this name (tests/tests/NAME), or the tests whose name contains this
     filter: Option<String>,
 }
 
@@ -155,8 +155,8 @@ impl Tally {
 
 /// Whether there is a program of end-to-end tests of this name.
 fn is_end_to_end(name: &str) -> bool {
-    let file = workspace::root().join("tests/tests").join(name);
-    file.with_extension("rs").is_file()
+    let test = workspace::root().join("tests/tests").join(name);
+    test.join("main.rs").is_file() || test.with_extension("rs").is_file()
 }
 
 fn report_file() -> PathBuf {

@@ -245,7 +245,8 @@ impl Client {
     /// a rule of the `user` list says never, the kernel accepts the message and writes nothing, which nobody is told.
     ///
     /// # Errors
-    /// Where the kernel refuses or does not answer.
+    /// [`ClientError::TtyOff`] for `USER_TTY` where that is so ([`Client::set_tty`]), and where the kernel refuses or
+    /// does not answer.
     pub fn user_message(&mut self, message: &UserMessage<'_>) -> Result<(), ClientError> {
         let message_type = message.message_type();
         let operation = Operation::UserMessage { message_type };

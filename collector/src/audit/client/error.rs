@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Client, Operation, RULES_LIMIT};
 use crate::audit::feature::Feature;
 use crate::audit::privilege::{Capability, Privileges};
+use crate::audit::record::RecordType;
 use crate::audit::rules::{Field, Rule, RuleDecodeError, RuleEncodeError};
 use crate::audit::socket::SocketError;
 use crate::audit::status::StatusTooShort;
@@ -129,6 +130,12 @@ pub enum ClientError {
         /// Which feature.
         feature: Feature,
     },
+    /// What is typed is not recorded for this process, and so it cannot say what was typed.
+    #[error("cannot {operation}: tty auditing is switched off for this process")]
+    TtyOff {
+        /// What was asked.
+        operation: Operation,
+    },
     /// The kernel is too old for it.
     #[error("cannot {operation}: this kernel does not have it")]
     Unsupported {
@@ -244,6 +251,7 @@ impl ClientError {
             | Self::RuleRefused { .. }
             | Self::Unencodable { .. }
             | Self::NotEquivalent { .. }
+            | Self::TtyOff { .. }
             | Self::Unsupported { .. }
             | Self::Invalid { .. }
             | Self::Refused { .. } => "refused",
@@ -304,6 +312,12 @@ impl ClientError {
             },
             (Ok(_), Operation::SetFeature { feature, .. }) => {
                 Self::FeatureLocked { operation, feature }
+            }
+            // drivers/tty/tty_audit.c `tty_audit_push`.
+            (Ok(_), Operation::UserMessage { message_type })
+                if message_type == RecordType::USER_TTY =>
+            {
+                Self::TtyOff { operation }
             }
             (Ok(_), _) if operation.is_locked_with_the_configuration() => {
                 Self::Locked { operation }
