@@ -107,6 +107,14 @@ impl AuditGuard {
         Ok(self.client.status()?)
     }
 
+    /// The rules now.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn rules(&mut self) -> anyhow::Result<Vec<Rule>> {
+        Ok(self.client.rules()?)
+    }
+
     /// Loads a rule until the guard is dropped.
     ///
     /// # Errors

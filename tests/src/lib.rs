@@ -6,6 +6,7 @@
 
 pub mod again;
 pub mod audit_state;
+pub mod auditctl;
 pub mod balance;
 pub mod exposition;
 pub mod listener;
