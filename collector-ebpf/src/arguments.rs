@@ -6,13 +6,15 @@
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
-use collector_ebpf::{InFlight, Plan, SLOT_BYTES, Slot, StringHeader, StringKind, string_flags};
+use collector_ebpf::{
+    GROUPS, InFlight, Plan, SLOT_BYTES, Slot, StringHeader, StringKind, TITLE_BYTES, string_flags,
+};
 
 use crate::draft::{
     HEADER, Label, at_most, begin, cursor, end, grow, no_room, open, place, seal, unreadable,
     within,
 };
-use crate::kernel::{pointer, read_user};
+use crate::kernel::{pointer, read, read_user};
 use crate::maps::{Scratch, offset};
 use crate::walk;
 
@@ -397,4 +399,77 @@ pub(crate) fn push_old_cwd(scratch: *mut Scratch, in_flight: *const InFlight) {
     }
     grow(scratch, u64::from(slot.length));
     seal(scratch, label, slot.flags as u8);
+}
+
+/// Appends the supplementary groups (kernel/groups.c `groups_search`).
+#[inline(never)]
+pub(crate) fn push_groups(scratch: *mut Scratch, task: u64) {
+    let label = Label {
+        kind: StringKind::Groups as u8,
+        argument: 0,
+    };
+    let cred = pointer(task, offset!(task_cred));
+    let groups = pointer(cred, offset!(cred_group_info));
+    let whole: u32 = read(groups, offset!(group_info_ngroups));
+    let length = u64::from(whole) * 4;
+    let (length, flags) = match at_most(GROUPS as u64 * 4, length) {
+        Some(length) => (length, 0),
+        None => (GROUPS as u64 * 4, string_flags::TRUNCATED),
+    };
+    let Some(at) = within(cursor(scratch), GROUPS as u64 * 4) else {
+        no_room(scratch, label);
+        return;
+    };
+    open(scratch);
+    let first = groups + u64::from(offset!(group_info_gid));
+    // SAFETY: `within` left room for so many groups; the helper checks the address itself.
+    let failed = unsafe {
+        bpf_probe_read_kernel(
+            place(scratch, at + HEADER).cast(),
+            length as u32,
+            first as *const _,
+        )
+    };
+    if groups == 0 || failed != 0 {
+        unreadable(scratch, label);
+        return;
+    }
+    grow(scratch, length);
+    seal(scratch, label, flags);
+}
+
+/// Appends the beginning of the argument vector as it is in memory now, which is what the kernel prints as the
+/// process's title (kernel/auditsc.c `audit_log_proctitle`).
+#[inline(never)]
+pub(crate) fn push_title(scratch: *mut Scratch, mm: u64) {
+    let label = Label {
+        kind: StringKind::Title as u8,
+        argument: 0,
+    };
+    let first = pointer(mm, offset!(mm_arg_start));
+    let whole = pointer(mm, offset!(mm_arg_end)).wrapping_sub(first);
+    if mm == 0 || first == 0 || whole == 0 || whole > 1 << 40 {
+        unreadable(scratch, label);
+        return;
+    }
+    let length = at_most(TITLE_BYTES as u64, whole).unwrap_or(TITLE_BYTES as u64);
+    let Some(at) = within(cursor(scratch), TITLE_BYTES as u64) else {
+        no_room(scratch, label);
+        return;
+    };
+    open(scratch);
+    // SAFETY: `within` left room for a whole title; the helper checks the address itself.
+    let failed = unsafe {
+        bpf_probe_read_user(
+            place(scratch, at + HEADER).cast(),
+            length as u32,
+            first as *const _,
+        )
+    };
+    if failed != 0 {
+        unreadable(scratch, label);
+        return;
+    }
+    grow(scratch, length);
+    seal(scratch, label, 0);
 }

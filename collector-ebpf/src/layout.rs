@@ -63,6 +63,42 @@ pub struct Layout {
     pub mount_parent: u32,
     /// `mount.mnt_mountpoint`
     pub mount_mountpoint: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`
+    pub fdt_max_fds: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.f_mode`
+    pub file_mode: u32,
+    /// `file.f_flags`
+    pub file_flags: u32,
+    /// `dentry.d_inode`
+    pub dentry_inode: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `inode.i_uid`, followed by i_gid
+    pub inode_uid: u32,
+    /// `inode.i_rdev`
+    pub inode_rdev: u32,
+    /// `inode.i_sb`
+    pub inode_sb: u32,
+    /// `inode.i_ino`
+    pub inode_ino: u32,
+    /// `super_block.s_dev`
+    pub sb_dev: u32,
+    /// `super_block.s_magic`
+    pub sb_magic: u32,
+    /// `cred.group_info`
+    pub cred_group_info: u32,
+    /// `group_info.ngroups`
+    pub group_info_ngroups: u32,
+    /// `group_info.gid`
+    pub group_info_gid: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 27 * 4);
+const _: () = assert!(size_of::<Layout>() == 45 * 4);

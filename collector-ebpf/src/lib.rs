@@ -22,7 +22,10 @@ pub use in_flight::{InFlight, SLOT_BYTES, Slot};
 pub use judge::{Conditions, Judgement, MAX_STEPS, Ruling, Walk, judge};
 pub use layout::Layout;
 pub use plan::{Active, NO_PROGRAM, Plan, Plans, SYSCALL_NUMBERS};
-pub use sample::{AREA_BYTES, Sample, StringHeader, StringKind, VERSION, flags, string_flags};
+pub use sample::{
+    AREA_BYTES, FileFacts, GROUPS, LINEAGE, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION,
+    flags, string_flags,
+};
 
 /// How many processes can be exempt from observation beside our own.
 pub const EXEMPT_PROCESSES: usize = 4;

@@ -57,6 +57,14 @@ impl Plan {
     /// The call puts other registers in place of those it was made with, and -1 in place of its number
     /// (rt_sigreturn): its exit does not say which call it is of.
     pub const RESTORES_REGISTERS: u16 = 512;
+    /// The call's result is a descriptor of a file that it found by name.
+    pub const OPENS: u16 = 1024;
+    /// A rule asks for the directories above a file.
+    pub const ASKS_LINEAGE: u16 = 2048;
+    /// A rule asks for the executable.
+    pub const ASKS_EXE: u16 = 4096;
+    /// A rule asks for supplementary groups.
+    pub const ASKS_GROUPS: u16 = 8192;
 
     /// Nothing to do.
     pub const NONE: Self = Self {

@@ -129,4 +129,59 @@ pub enum StringKind {
     Cwd = 5,
     /// The controlling terminal.
     Tty = 6,
+    /// A [`FileFacts`]: argument 0 is the file that the call's result names, argument 1 its directory.
+    Opened = 7,
+    /// Where the file that the call's result names stands.
+    OpenedPath = 8,
+    /// Inode numbers, eight bytes each: that file's own, then of each directory above it up to the root of its file
+    /// system.
+    Lineage = 9,
+    /// A [`FileFacts`]: the executable.
+    ExeFile = 10,
+    /// The beginning of the argument vector, as `proctitle=` has it.
+    Title = 11,
+    /// Supplementary groups, four bytes each.
+    Groups = 12,
 }
+
+/// What audit tells of a file (kernel/auditsc.c `audit_copy_inode`), and what else is asked of it here.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FileFacts {
+    /// `i_ino`
+    pub inode: u64,
+    /// `i_sb->s_magic`: the type of file system.
+    pub magic: u64,
+    /// `i_sb->s_dev`: major above 20 bits of minor.
+    pub dev: u32,
+    /// `i_rdev`, in the same form.
+    pub rdev: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// `i_mode`
+    pub mode: u32,
+    /// `f_flags` of an open file.
+    pub open_flags: u32,
+    /// `f_mode` of an open file.
+    pub open_mode: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<FileFacts>() == 48);
+
+impl FileFacts {
+    /// `FMODE_CREATED` of include/linux/fs.h, in [`Self::open_mode`]: the call created the file.
+    pub const CREATED: u32 = 0x10_0000;
+}
+
+/// How many inode numbers a lineage has at most.
+pub const LINEAGE: usize = 32;
+/// How many supplementary groups are told.
+pub const GROUPS: usize = 64;
+/// How much of an argument vector `proctitle=` has (`MAX_PROCTITLE_AUDIT_LEN` in kernel/audit.h).
+pub const TITLE_BYTES: usize = 128;

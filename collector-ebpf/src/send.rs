@@ -10,6 +10,7 @@ use collector_ebpf::{
 
 use crate::kernel::pointer;
 use crate::maps::{COUNTERS, RING, Scratch, offset};
+use crate::opened::{self, Depth};
 use crate::walk;
 use crate::{arguments, draft};
 
@@ -167,4 +168,23 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, result:
         walk::push(scratch, StringKind::Cwd as u64, path, fs);
     }
     arguments::push_tty(scratch, task);
+    // After what every sample has, so that it cannot take the room of that.
+    if let Some(result) = result
+        && result >= 0
+        && plan.flags & Plan::OPENS != 0
+    {
+        let depth = if plan.flags & Plan::ASKS_LINEAGE != 0 {
+            Depth::Lineage
+        } else {
+            Depth::Itself
+        };
+        opened::push(scratch, task, result as u64, fs, depth);
+    }
+    if plan.flags & Plan::ASKS_EXE != 0 && mm != 0 && file != 0 {
+        opened::push_exe(scratch, file);
+    }
+    if plan.flags & Plan::ASKS_GROUPS != 0 {
+        arguments::push_groups(scratch, task);
+    }
+    arguments::push_title(scratch, mm);
 }

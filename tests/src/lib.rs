@@ -9,6 +9,7 @@ pub mod audit_state;
 pub mod auditctl;
 pub mod balance;
 pub mod exposition;
+pub mod files;
 pub mod listener;
 pub mod lock;
 pub mod process;

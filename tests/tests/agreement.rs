@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
@@ -18,7 +19,7 @@ use collector::audit::parse::netlink_record;
 use collector::audit::reassemble::{Limits, Reassembler};
 use collector::audit::record::{Record, RecordType};
 use collector::audit::records::{
-    ExecveFields, NameType, PathFields, SockaddrFields, SyscallFields,
+    ExecveFields, Inode, NameType, PathFields, SockaddrFields, SyscallFields,
 };
 use collector::audit::socket::{Batch, EventSocket, Received};
 use collector::audit::status::StatusChange;
@@ -26,6 +27,7 @@ use collector::clock::{KtimeNs, RealtimeOffset};
 use collector::probe::decode::decode;
 use collector::probe::load::{Witness, WitnessConfig};
 use collector::probe::mirror::Mirror;
+use collector::probe::names::{self, Role};
 use collector::probe::observation::{Captured, Observation};
 
 const UID: u32 = 60_041;
@@ -74,7 +76,11 @@ fn both_witnesses_agree_on_every_field_they_share() {
     let mut socket = EventSocket::multicast(Some(64 << 20)).unwrap();
     let offset = RealtimeOffset::sample();
 
-    let commands: [&[&str]; 7] = [
+    let root = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let folder = root.path().to_str().unwrap();
+    let commands: [&[&str]; 8] = [
+        &["files", "--root", folder, "--rounds", "2"],
         &["open", "--processes", "2", "--count", "50"],
         &["exec"],
         &["connect"],
@@ -130,7 +136,8 @@ fn both_witnesses_agree_on_every_field_they_share() {
     assert!(table.mismatches.is_empty(), "{:#?}", table.mismatches);
     for field in [
         "syscall", "arch", "a0", "a3", "exit", "pid", "ppid", "auid", "uid", "fsgid", "ses", "tty",
-        "comm", "exe", "cwd", "path", "argv", "saddr", "time",
+        "comm", "exe", "cwd", "path", "argv", "saddr", "time", "items", "nametype", "inode", "dev",
+        "mode", "ouid", "ogid", "rdev", "title",
     ] {
         assert!(table.rows.contains_key(field), "{field} was never compared");
     }
@@ -233,9 +240,17 @@ impl Table {
             .records
             .iter()
             .filter_map(PathFields::from_record)
-            .find(|path| path.nametype != Some(NameType::Parent));
+            .find(|path| path.nametype != Some(NameType::Parent) && path.name.is_some());
         if let (Some(audit), Some(ebpf)) = (named, seen.paths.first()) {
             self.bytes("path", audit.name.as_deref(), &ebpf.path);
+        }
+        if seen.opened.is_some() {
+            self.names(event, seen);
+        }
+        if let Some(audit) =
+            record(RecordType::PROCTITLE).and_then(|record: &Record| record.decoded(b"proctitle"))
+        {
+            self.bytes("title", Some(&audit), &seen.title);
         }
         if let Some(execve) = ExecveFields::from_records(&event.records) {
             let arguments: Vec<Vec<u8>> = execve.argv.into_iter().flatten().collect();
@@ -243,6 +258,60 @@ impl Table {
         }
         if let Some(audit) = event.records.iter().find_map(SockaddrFields::from_record) {
             self.bytes("saddr", Some(&audit.saddr), &seen.sockaddr);
+        }
+    }
+
+    /// Every file that the observation is sure of is in a record, and where it is sure that there are no others, every
+    /// record is of one it gives.
+    fn names(&mut self, event: &AuditEvent, seen: &Observation) {
+        let names = names::of(seen);
+        let mut audit: Vec<_> = event
+            .records
+            .iter()
+            .filter_map(PathFields::from_record)
+            .collect();
+        audit.sort_by_key(|path| path.item);
+        let role = |path: &PathFields| match path.nametype {
+            Some(NameType::Normal) => Some(Role::Normal),
+            Some(NameType::Parent) => Some(Role::Parent),
+            Some(NameType::Create) => Some(Role::Create),
+            _ => None,
+        };
+        for name in &names.known {
+            // Through a link that leads nowhere the kernel notes some entries twice, of which one has no inode.
+            let record = audit
+                .iter()
+                .filter(|path| role(path) == Some(name.role))
+                .max_by_key(|path| path.inode.is_some());
+            let Some(path) = record else {
+                self.row("nametype", !name.certain, &audit, name);
+                continue;
+            };
+            self.row("nametype", true, path, name);
+            let seen = Inode {
+                inode: name.inode.number,
+                dev: name.inode.dev,
+                mode: u32::from(name.inode.mode),
+                ouid: name.inode.uid,
+                ogid: name.inode.gid,
+                rdev: name.inode.rdev,
+            };
+            let Some(inode) = &path.inode else {
+                self.row("inode", false, path, name);
+                continue;
+            };
+            self.same("inode", &inode.inode, &seen.inode);
+            self.same("dev", &inode.dev, &seen.dev);
+            self.same("mode", &inode.mode, &seen.mode);
+            self.same("ouid", &inode.ouid, &seen.ouid);
+            self.same("ogid", &inode.ogid, &seen.ogid);
+            self.same("rdev", &inode.rdev, &seen.rdev);
+        }
+        if names.complete {
+            let roles: Vec<_> = names.known.iter().map(|name| Some(name.role)).collect();
+            let others = audit.iter().any(|path| !roles.contains(&role(path)));
+            let counted = audit.len() <= roles.len() && !others;
+            self.row("items", counted, &audit, &names);
         }
     }
 

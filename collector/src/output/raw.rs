@@ -19,6 +19,7 @@ use crate::event::{Event, Loss, Output, State};
 use crate::output::abi::{is_error, syscall_name};
 use crate::output::identity::Identity;
 use crate::output::json::{Id, change_name, unit_name};
+use crate::probe::names;
 use crate::probe::observation::{Captured, Observation};
 
 /// A call that the audit stream did not report, or not whole, as eBPF saw it; or one of which nothing is known.
@@ -253,7 +254,24 @@ impl Body {
         for path in &seen.paths {
             self.captured(&format!("path{}", path.argument), &path.path);
         }
+        // As in a PATH record; of a directory beside it, the JSON stream tells.
+        let names = names::of(seen).known;
+        if let Some(opened) = names.iter().rfind(|name| name.certain) {
+            let inode = &opened.inode;
+            self.display("inode", inode.number);
+            for (name, (major, minor)) in [("dev", inode.dev), ("rdev", inode.rdev)] {
+                self.display(name, format_args!("{major:02x}:{minor:02x}"));
+            }
+            self.display("mode", format_args!("0{:o}", inode.mode));
+            self.display("ouid", inode.uid);
+            self.display("ogid", inode.gid);
+            self.word("nametype", opened.role.name());
+        }
         // Hex in any case, as in PROCTITLE: the arguments lie apart by NUL.
+        if let (None, Some(title)) = (seen.argv.value(), seen.title.value()) {
+            self.name("proctitle");
+            self.hex(title);
+        }
         if let Some(argv) = seen.argv.value() {
             self.name("proctitle");
             self.hex(argv);

@@ -124,6 +124,24 @@ impl KernelTypes {
             mount_mnt: self.offset("mount", "mnt")?,
             mount_parent: self.offset("mount", "mnt_parent")?,
             mount_mountpoint: self.offset("mount", "mnt_mountpoint")?,
+            task_files: self.offset("task_struct", "files")?,
+            files_fdt: self.offset("files_struct", "fdt")?,
+            fdt_max_fds: self.offset("fdtable", "max_fds")?,
+            fdt_fd: self.offset("fdtable", "fd")?,
+            file_inode: self.offset("file", "f_inode")?,
+            file_mode: self.offset("file", "f_mode")?,
+            file_flags: self.offset("file", "f_flags")?,
+            dentry_inode: self.offset("dentry", "d_inode")?,
+            inode_mode: self.offset("inode", "i_mode")?,
+            inode_uid: self.offset("inode", "i_uid")?,
+            inode_rdev: self.offset("inode", "i_rdev")?,
+            inode_sb: self.offset("inode", "i_sb")?,
+            inode_ino: self.offset("inode", "i_ino")?,
+            sb_dev: self.offset("super_block", "s_dev")?,
+            sb_magic: self.offset("super_block", "s_magic")?,
+            cred_group_info: self.offset("cred", "group_info")?,
+            group_info_ngroups: self.offset("group_info", "ngroups")?,
+            group_info_gid: self.offset("group_info", "gid")?,
         };
         // The programs read these at once.
         let ids = [
@@ -131,6 +149,7 @@ impl KernelTypes {
         ];
         self.expect_in_order("cred", layout.cred_uid, 4, &ids)?;
         self.expect_in_order("path", 0, 8, &["mnt", "dentry"])?;
+        self.expect_in_order("inode", layout.inode_uid, 4, &["i_uid", "i_gid"])?;
         Ok(layout)
     }
 

@@ -23,6 +23,7 @@ pub fn plan(arch: Arch, syscall: u32) -> Plan {
     plan.flags =
         match name {
             "exit" | "exit_group" => Plan::NO_RETURN,
+            "open" | "openat" | "openat2" | "creat" => Plan::OPENS,
             "execve" | "execveat" => Plan::EXEC | Plan::CHANGES_IDS | Plan::CHANGES_LOGIN,
             "setuid" | "setgid" | "setreuid" | "setregid" | "setresuid" | "setresgid"
             | "setfsuid" | "setfsgid" | "setgroups" | "setuid32" | "setgid32" | "setreuid32"

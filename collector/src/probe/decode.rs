@@ -4,12 +4,16 @@
 //! wrong length or a version of another build must not do harm: every length is checked, unknown strings are passed
 //! over, and no input panics.
 
-use collector_ebpf::{Sample, StringHeader, StringKind, VERSION, flags, string_flags};
+use collector_ebpf::{
+    FileFacts, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION, flags, string_flags,
+};
 use zerocopy::FromBytes as _;
 
 use crate::clock::KtimeNs;
 use crate::probe::mirror::{rule_number, verdict};
-use crate::probe::observation::{Captured, Credentials, Observation, PathArgument};
+use crate::probe::observation::{
+    Captured, Credentials, FileInode, Observation, OpenedFile, PathArgument,
+};
 
 /// What the kernel appends to the path of a file that has been removed.
 const DELETED: &[u8] = b" (deleted)";
@@ -135,6 +139,10 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         paths: Vec::new(),
         argv: Captured::Absent,
         sockaddr: Captured::Absent,
+        exe_inode: None,
+        title: Captured::Absent,
+        groups: Captured::Absent,
+        opened: None,
         verdict,
         rule: rule_number(sample.rule),
         rules_generation: sample.generation,
@@ -180,7 +188,98 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
         observation.cwd = whole(path(string, header.flags));
     } else if kind == StringKind::Tty as u8 {
         observation.tty = whole(string.into());
+    } else if kind == StringKind::Opened as u8 {
+        place_file(observation, header.argument, string);
+    } else if kind == StringKind::OpenedPath as u8 {
+        if let Some(opened) = &mut observation.opened {
+            opened.path = whole(path(string, header.flags));
+        }
+    } else if kind == StringKind::Lineage as u8 {
+        if let Some(opened) = &mut observation.opened {
+            opened.lineage = numbers(string, header.flags, u64::from_ne_bytes);
+        }
+    } else if kind == StringKind::ExeFile as u8 {
+        observation.exe_inode = file_facts(string).map(|facts| file_inode(&facts));
+    } else if kind == StringKind::Title as u8 {
+        observation.title = whole(string.into()).and_then(|memory: Box<[u8]>| title(&memory));
+    } else if kind == StringKind::Groups as u8 {
+        observation.groups = numbers(string, header.flags, u32::from_ne_bytes);
     }
+}
+
+/// Puts the file that the result names, or its directory, where it belongs.
+fn place_file(observation: &mut Observation, argument: u8, string: &[u8]) {
+    let Some(facts) = file_facts(string) else {
+        return;
+    };
+    let inode = file_inode(&facts);
+    match (argument, &mut observation.opened) {
+        (0, opened) => {
+            *opened = Some(OpenedFile {
+                inode,
+                directory: None,
+                created: facts.open_mode & FileFacts::CREATED != 0,
+                flags: facts.open_flags,
+                path: Captured::Absent,
+                lineage: Captured::Absent,
+            });
+        }
+        (1, Some(opened)) => opened.directory = Some(inode),
+        _ => {}
+    }
+}
+
+fn file_facts(string: &[u8]) -> Option<FileFacts> {
+    FileFacts::read_from_prefix(string)
+        .ok()
+        .map(|(facts, _)| facts)
+}
+
+fn file_inode(facts: &FileFacts) -> FileInode {
+    FileInode {
+        number: facts.inode,
+        dev: device(facts.dev),
+        rdev: device(facts.rdev),
+        mode: facts.mode as u16,
+        uid: facts.uid,
+        gid: facts.gid,
+        magic: facts.magic,
+    }
+}
+
+/// Major and minor of a `dev_t` (include/linux/kdev_t.h).
+const fn device(dev: u32) -> (u32, u32) {
+    (dev >> 20, dev & 0xf_ffff)
+}
+
+/// Numbers of `N` bytes each.
+fn numbers<const N: usize, T>(
+    string: &[u8],
+    flags: u8,
+    number: impl Fn([u8; N]) -> T,
+) -> Captured<Box<[T]>> {
+    if flags & string_flags::UNREADABLE != 0 {
+        return Captured::Unreadable;
+    }
+    let (whole, _) = string.as_chunks::<N>();
+    let numbers = whole.iter().map(|bytes| number(*bytes)).collect();
+    if flags & string_flags::TRUNCATED != 0 {
+        Captured::Truncated(numbers)
+    } else {
+        Captured::Whole(numbers)
+    }
+}
+
+/// The beginning of an argument vector as `proctitle=` shows it (kernel/auditsc.c `audit_log_proctitle`, mm/util.c
+/// `get_cmdline`); none where the kernel goes on into the environment.
+fn title(memory: &[u8]) -> Option<Box<[u8]>> {
+    let mut title = memory;
+    if title.len() < TITLE_BYTES && title.last().is_some_and(|last| *last != 0) {
+        title = &title[..title.iter().position(|byte| *byte == 0)?];
+    }
+    let is_printed = |byte: &u8| matches!(byte, 0x20..=0x7e | 0xa0..);
+    let end = title.iter().rposition(is_printed)?;
+    Some(title[..=end].into())
 }
 
 /// The memory of an argument vector, where each string ends with a NUL, as strings joined by NUL.
@@ -324,6 +423,50 @@ mod tests {
             Captured::Truncated(b"a\0b".as_slice().into())
         );
         assert_eq!(observation.exe, Captured::Absent);
+    }
+
+    #[test]
+    fn titles_end_as_the_kernel_ends_them() {
+        let title = |memory: &[u8]| title(memory).map(Vec::from);
+        assert_eq!(title(b"a\0b c\0"), Some(b"a\0b c".to_vec()));
+        assert_eq!(title(b"a\x01\0\n\0"), Some(b"a".to_vec()));
+        assert_eq!(title(b"\0\0"), None);
+        // What a process wrote over its arguments ends with the first NUL, or else goes on in the environment.
+        assert_eq!(title(b"new\0old"), Some(b"new".to_vec()));
+        assert_eq!(title(b"longer"), None);
+        let long = [b'x'; TITLE_BYTES];
+        assert_eq!(title(&long), Some(long.to_vec()));
+    }
+
+    #[test]
+    fn an_opened_file_comes_with_what_is_around_it() {
+        let facts = |inode| FileFacts {
+            inode,
+            dev: 0xfd << 20 | 1,
+            mode: 0o100_644,
+            open_mode: FileFacts::CREATED,
+            ..FileFacts::default()
+        };
+        let mut sample = bytes(&[
+            (StringKind::Opened, 0, facts(7).as_bytes()),
+            (
+                StringKind::OpenedPath,
+                string_flags::COMPONENTS,
+                b"x\0tmp\0",
+            ),
+            (
+                StringKind::Lineage,
+                string_flags::TRUNCATED,
+                &[7, 0, 0, 0, 0, 0, 0, 0],
+            ),
+        ]);
+        // The argument of the first string.
+        sample[size_of::<Sample>() + 3] = 0;
+        let opened = decode(&sample).unwrap().opened.unwrap();
+        assert!(opened.created);
+        assert_eq!((opened.inode.number, opened.inode.dev), (7, (0xfd, 1)));
+        assert_eq!(opened.path, Captured::Whole(b"/tmp/x".as_slice().into()));
+        assert_eq!(opened.lineage, Captured::Truncated([7].into()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod features;
 pub mod load;
 mod log;
 pub mod mirror;
+pub mod names;
 pub mod observation;
 pub mod ring;
 mod watch;

@@ -30,6 +30,18 @@ impl<T> Captured<T> {
         }
     }
 
+    /// What `change` makes of the value; unreadable where it makes nothing of it.
+    pub fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Captured<U> {
+        let (value, kind): (T, fn(U) -> Captured<U>) = match self {
+            Self::Absent => return Captured::Absent,
+            Self::Unreadable => return Captured::Unreadable,
+            Self::Whole(value) => (value, Captured::Whole),
+            Self::Late(value) => (value, Captured::Late),
+            Self::Truncated(value) => (value, Captured::Truncated),
+        };
+        change(value).map_or(Captured::Unreadable, kind)
+    }
+
     /// The value if it is whole, late or not.
     pub fn whole(&self) -> Option<&T> {
         match self {
@@ -98,6 +110,42 @@ pub struct PathArgument {
     pub path: Captured<Box<[u8]>>,
 }
 
+/// A file as audit tells of it in a PATH record (kernel/auditsc.c `audit_copy_inode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileInode {
+    /// Its number.
+    pub number: u64,
+    /// Major and minor number of the file system's device.
+    pub dev: (u32, u32),
+    /// The device it stands for, where it is a device.
+    pub rdev: (u32, u32),
+    /// Type and permissions.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The type of file system (include/uapi/linux/magic.h).
+    pub magic: u64,
+}
+
+/// The file that a call opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedFile {
+    /// Itself.
+    pub inode: FileInode,
+    /// The directory it stands in; only where the file was created, or opened for writing.
+    pub directory: Option<FileInode>,
+    /// Whether this call created it.
+    pub created: bool,
+    /// Its `f_flags`: what the caller asked for, less `O_CREAT`, `O_EXCL`, `O_NOCTTY` and `O_TRUNC`.
+    pub flags: u32,
+    /// Where it stands, as seen from the task's root.
+    pub path: Captured<Box<[u8]>>,
+    /// The inode numbers from the file's own up to the root of its file system; only where a rule asks for them.
+    pub lineage: Captured<Box<[u64]>>,
+}
+
 /// One system call as the tracepoint programs saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
@@ -133,6 +181,12 @@ pub struct Observation {
     pub comm: Box<[u8]>,
     /// The executable's path within its mount namespace.
     pub exe: Captured<Box<[u8]>>,
+    /// The executable itself; only where a rule asks for it.
+    pub exe_inode: Option<FileInode>,
+    /// The beginning of the argument vector as `proctitle=` has it; absent where that cannot be told.
+    pub title: Captured<Box<[u8]>>,
+    /// Supplementary groups; only where a rule asks for them.
+    pub groups: Captured<Box<[u32]>>,
     /// The working directory.
     pub cwd: Captured<Box<[u8]>>,
     /// Path arguments in argument order.
@@ -141,6 +195,8 @@ pub struct Observation {
     pub argv: Captured<Box<[u8]>>,
     /// The socket address argument, as bytes of `struct sockaddr`.
     pub sockaddr: Captured<Box<[u8]>>,
+    /// The file that the result names.
+    pub opened: Option<OpenedFile>,
     /// What the rule mirror said.
     pub verdict: Verdict,
     /// The rule behind the verdict: its place in the exit list as of `rules_generation`.

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::Command as Process;
 
 use anyhow::{Context as _, ensure};
-use audit_collector_tests::sys;
 use audit_collector_tests::workload::Report;
+use audit_collector_tests::{files, sys};
 use clap::{Parser, Subcommand};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
@@ -62,6 +62,15 @@ enum Command {
         #[arg(long)]
         count: u32,
     },
+    /// Open files in every way that decides about rules on files
+    Files {
+        /// Where they are; filled where it is empty
+        #[arg(long)]
+        root: PathBuf,
+        /// How many times
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+    },
     /// openat once in each of many processes, which follow each other fast
     Forks {
         /// Processes
@@ -94,6 +103,7 @@ fn main() -> anyhow::Result<()> {
         Command::Paths => paths()?,
         Command::Compat { count } => compat(count)?,
         Command::Threads { threads, count } => in_threads(threads, count)?,
+        Command::Files { root, rounds } => files::use_all(&root, rounds)?,
         Command::Forks { count } => forks(count)?,
     };
     println!("{}", serde_json::to_string(&report)?);

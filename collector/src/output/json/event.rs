@@ -8,14 +8,17 @@ use std::borrow::Cow;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::fields::Value;
 use crate::audit::record::{Record, RecordType};
-use crate::audit::records::{ExecveFields, PathFields, SockaddrFields, SyscallFields, split_keys};
+use crate::audit::records::{
+    ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
+};
 use crate::audit::types::Standing;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
 use crate::output::json::writer::Object;
 use crate::output::json::{object, record};
-use crate::probe::observation::{Captured, Observation, PathArgument};
+use crate::probe::names;
+use crate::probe::observation::{Captured, FileInode, Observation, PathArgument};
 
 /// The id that means "unset".
 const UNSET: u32 = u32::MAX;
@@ -213,9 +216,15 @@ impl<'a> Parts<'a> {
             missing.push("records");
             return;
         };
-        missing.push("process.title");
-        if !seen.paths.is_empty() {
+        if seen.title.value().is_none() {
+            missing.push("process.title");
+        }
+        let opened = usize::from(seen.opened.is_some());
+        if seen.paths.len() > opened {
             missing.push("paths.inode");
+        }
+        if opened == 1 && !names::of(seen).directories_known {
+            missing.push("paths.parent");
         }
         for (value, unreadable, truncated) in [
             (&seen.tty, "process.tty", "process.tty:truncated"),
@@ -416,7 +425,13 @@ impl<'a> Parts<'a> {
                 }
             }
             self.write_argv(filled, object);
-            if let Some(title) = &self.title {
+            let seen_title = seen
+                .and_then(|seen| seen.title.value())
+                .map(|title| &title[..]);
+            // Rules may have kept the record away from an event that the audit stream has.
+            let seen_title = seen_title.filter(|_| self.records.is_empty());
+            let title = self.title.as_deref().or(seen_title);
+            if let Some(title) = title {
                 object.byte_list("title", split_nul(title));
             }
         });
@@ -445,7 +460,13 @@ impl<'a> Parts<'a> {
             for path in &self.paths {
                 array.object(|object| object::write_path(path, object));
             }
+            // The file that was opened is the first one named, and its directory stands before it as in PATH records.
+            let mut named = self.opened_names();
             for path in seen {
+                let own = named.pop();
+                for parent in named.drain(..) {
+                    array.object(|object| self.write_directory(&parent, path, object));
+                }
                 array.object(|object| {
                     object.number("argument", path.argument);
                     if let Some(name) = path.path.value() {
@@ -457,12 +478,37 @@ impl<'a> Parts<'a> {
                         Captured::Unreadable => object.boolean("unreadable", true),
                         Captured::Absent | Captured::Whole(_) => {}
                     }
+                    if let Some(name) = own {
+                        object.string("nametype", name.role.name());
+                        object::write_inode(&inode(&name.inode), object);
+                    }
                 });
             }
         });
         if !seen.is_empty() {
             filled.note("paths");
         }
+    }
+
+    /// What is surely known of the file that was opened.
+    fn opened_names(&self) -> Vec<names::Name> {
+        let seen = self.observation.filter(|seen| seen.opened.is_some());
+        let mut known = seen.map_or_else(Vec::new, |seen| names::of(seen).known);
+        known.retain(|name| name.certain);
+        known
+    }
+
+    /// The directory of the file that `path` names.
+    fn write_directory(&self, parent: &names::Name, path: &PathArgument, object: &mut Object<'_>) {
+        let whole = path.path.whole();
+        let cwd = || self.observation?.cwd.whole().map(|cwd| &cwd[..]);
+        if let Some(path) = whole
+            && let Some(name) = names::directory_part(path).or_else(cwd)
+        {
+            object.bytes("name", name);
+        }
+        object.string("nametype", parent.role.name());
+        object::write_inode(&inode(&parent.inode), object);
     }
 
     fn write_socket(&self, filled: &mut Filled, line: &mut Object<'_>) {
@@ -475,6 +521,18 @@ impl<'a> Parts<'a> {
             return;
         };
         line.object("socket", |object| object::write_socket(bytes, object));
+    }
+}
+
+/// What the kernel would have printed of a file.
+fn inode(seen: &FileInode) -> Inode {
+    Inode {
+        inode: seen.number,
+        dev: seen.dev,
+        mode: u32::from(seen.mode),
+        ouid: seen.uid,
+        ogid: seen.gid,
+        rdev: seen.rdev,
     }
 }
 

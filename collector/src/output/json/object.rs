@@ -1,6 +1,6 @@
 //! The objects of a call: paths and socket addresses.
 
-use crate::audit::records::{NameType, PathFields};
+use crate::audit::records::{Inode, NameType, PathFields};
 use crate::output::json::writer::Object;
 use crate::output::sockaddr::Sockaddr;
 
@@ -24,16 +24,21 @@ pub(super) fn write_path(path: &PathFields, object: &mut Object<'_>) {
         );
     }
     if let Some(inode) = &path.inode {
-        let (major, minor) = inode.dev;
-        object.number("inode", inode.inode);
-        object.plain("dev", format_args!("{major:02x}:{minor:02x}"));
-        object.plain("mode", format_args!("0{:o}", inode.mode));
-        object.number("ouid", inode.ouid);
-        object.number("ogid", inode.ogid);
-        if inode.rdev != (0, 0) {
-            let (major, minor) = inode.rdev;
-            object.plain("rdev", format_args!("{major:02x}:{minor:02x}"));
-        }
+        write_inode(inode, object);
+    }
+}
+
+/// Adds what is known of the object of a path.
+pub(super) fn write_inode(inode: &Inode, object: &mut Object<'_>) {
+    let (major, minor) = inode.dev;
+    object.number("inode", inode.inode);
+    object.plain("dev", format_args!("{major:02x}:{minor:02x}"));
+    object.plain("mode", format_args!("0{:o}", inode.mode));
+    object.number("ouid", inode.ouid);
+    object.number("ogid", inode.ogid);
+    if inode.rdev != (0, 0) {
+        let (major, minor) = inode.rdev;
+        object.plain("rdev", format_args!("{major:02x}:{minor:02x}"));
     }
 }
 

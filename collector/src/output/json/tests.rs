@@ -6,7 +6,7 @@ use crate::audit::event::Completion;
 use crate::audit::record::Serial;
 use crate::event::Outcome;
 use crate::output::testing::{self, BODIES, audit_event, event, loss, observation, state};
-use crate::probe::observation::{Captured, PathArgument};
+use crate::probe::observation::{Captured, FileInode, Observation, OpenedFile, PathArgument};
 
 fn line(output: &Output) -> String {
     let mut renderer = JsonRenderer::new(testing::identity(), None);
@@ -198,6 +198,58 @@ fn what_ebpf_could_not_read_is_missing() {
         json!({"argument": 4, "name": "x", "late": true})
     );
     assert!(value["process"].get("exe").is_none());
+}
+
+#[test]
+fn a_file_that_was_opened_reads_as_in_a_path_record() {
+    let inode = FileInode {
+        number: 77,
+        dev: (0xfd, 1),
+        rdev: (0, 0),
+        mode: 0o100_640,
+        uid: 3,
+        gid: 4,
+        magic: 0xef53,
+    };
+    let mut seen = observation();
+    seen.result = Some(3);
+    // O_CREAT
+    seen.args[2] = 0o101;
+    seen.title = Captured::Whole(b"cat\0x y"[..].into());
+    seen.opened = Some(OpenedFile {
+        inode,
+        directory: Some(FileInode {
+            number: 2,
+            mode: 0o040_755,
+            ..inode
+        }),
+        created: true,
+        flags: 1,
+        path: Captured::Whole(b"/etc/\xff"[..].into()),
+        lineage: Captured::Absent,
+    });
+    let json = |seen: &Observation| {
+        let mut event = testing::backfilled();
+        event.observation = Some(Box::new(seen.clone()));
+        rendered(&Output::Event(Box::new(event)))
+    };
+    let value = json(&seen);
+    assert_eq!(value["missing"], json!([]));
+    assert_eq!(value["process"]["title"], json!(["cat", "x y"]));
+    assert_eq!(
+        value["paths"],
+        json!([
+            {"name": "/etc/", "nametype": "PARENT", "inode": 2, "dev": "fd:01", "mode": "040755", "ouid": 3, "ogid": 4},
+            {"argument": 1, "name": "/etc/\u{fffd}", "name_hex": "2F6574632FFF", "nametype": "CREATE",
+             "inode": 77, "dev": "fd:01", "mode": "0100640", "ouid": 3, "ogid": 4},
+        ])
+    );
+    // Of a file that was there it is not known whether the kernel told of its directory.
+    seen.opened.as_mut().unwrap().created = false;
+    let value = json(&seen);
+    assert_eq!(value["missing"], json!(["paths.parent"]));
+    assert_eq!(value["paths"].as_array().unwrap().len(), 1);
+    assert_eq!(value["paths"][0]["nametype"], "NORMAL");
 }
 
 #[test]
