@@ -43,8 +43,8 @@ pub enum Delivery {
 /// Why a socket for records could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The kernel has no audit subsystem.
-    #[error("this kernel has no audit subsystem (CONFIG_AUDIT)")]
+    /// The kernel has no audit subsystem, or was told at boot not to start it.
+    #[error("this kernel has no audit subsystem (CONFIG_AUDIT), or was booted with audit=0")]
     NoAudit,
     /// Joining the multicast group was refused.
     #[error("listening to audit records is refused: CAP_AUDIT_READ is missing")]
@@ -345,12 +345,13 @@ impl EventSocket {
         let change = status::encode_set(StatusField::Pid, std::process::id());
         let request = message::request(message::AUDIT_SET, self.sequence, &change);
         send(&self.socket, &request).map_err(|source| ClientError::System { operation, source })?;
-        let error = self.await_acknowledgement(operation)?;
-        if error < 0 {
-            return Err(ClientError::refused(operation, -error));
+        let answer = self.await_acknowledgement(operation);
+        // Where the answer did not come, the kernel may have registered us all the same.
+        self.claimed |= !matches!(answer, Ok(..0));
+        match answer? {
+            error @ ..0 => Err(ClientError::refused(operation, -error)),
+            _ => Ok(()),
         }
-        self.claimed = true;
-        Ok(())
     }
 
     /// Gives the audit pid back. What the kernel had already sent can still be received. The request goes over a

@@ -1,13 +1,14 @@
-//! Who sends the daemon signals.
+//! The daemon's seat: a claim without an answer, and who sends its holder signals.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use collector::audit::client::ClientError;
 use collector::audit::socket::EventSocket;
 
-use crate::take;
+use crate::{sys, take};
 
 #[test]
 fn the_sender_of_a_signal_is_known() {
@@ -31,4 +32,18 @@ fn the_sender_of_a_signal_is_known() {
     daemon.release().unwrap();
     assert_eq!(info.pid, Some(pid));
     assert!(info.uid.is_some());
+}
+
+#[test]
+fn a_claim_whose_answer_never_comes_is_given_back_all_the_same() {
+    let Some(mut guard) = take() else {
+        return;
+    };
+    let mut daemon = EventSocket::unicast(None).unwrap();
+    sys::withhold(&daemon, None);
+    let error = daemon.claim().unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
+    assert_eq!(guard.status().unwrap().pid, std::process::id());
+    drop(daemon);
+    assert_eq!(guard.status().unwrap().pid, 0);
 }
