@@ -101,6 +101,19 @@ impl Privileges {
         })
     }
 
+    /// Privileges as a test wants them, in the initial user namespace.
+    #[cfg(test)]
+    pub(super) fn of(capabilities: &[Capability], initial_pid_namespace: bool) -> Self {
+        Self {
+            effective: capabilities
+                .iter()
+                .fold(0, |set, capability| set | 1 << capability.bit()),
+            initial_user_namespace: Some(true),
+            initial_pid_namespace: Some(initial_pid_namespace),
+            initial_net_namespace: Some(true),
+        }
+    }
+
     /// Whether `capability` is in the effective set, or CAP_SYS_ADMIN that stands in for it (CAP_BPF and CAP_PERFMON
     /// were split from it). In a user namespace of its own that says little.
     pub fn has(&self, capability: Capability) -> bool {

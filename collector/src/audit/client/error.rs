@@ -378,3 +378,110 @@ fn holder() -> u32 {
         .and_then(|mut client| client.status())
         .map_or(0, |status| status.pid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::feature::{FeatureLock, FeatureState};
+    use crate::audit::rules::Operator;
+    use crate::audit::status::StatusField;
+
+    const SET: Operation = Operation::Set {
+        field: StatusField::Enabled,
+        value: 1,
+    };
+
+    fn message(message_type: RecordType) -> Operation {
+        Operation::UserMessage { message_type }
+    }
+
+    #[test]
+    fn eperm_is_told_apart_in_the_order_of_the_kernels_checks() {
+        let control = [Capability::AuditControl];
+        let said = |operation, capabilities: &[Capability], initial| {
+            let privileges = Privileges::of(capabilities, initial);
+            ClientError::not_permitted(operation, Ok(privileges)).to_string()
+        };
+        let feature = Operation::SetFeature {
+            feature: Feature::LoginuidImmutable,
+            state: FeatureState::Off,
+            lock: FeatureLock::Open,
+        };
+        for (operation, capabilities, initial, expected) in [
+            (SET, &[][..], false, "not in the initial pid namespace"),
+            (SET, &[], true, "CAP_AUDIT_CONTROL is missing"),
+            (SET, &control, true, "configuration is locked"),
+            (
+                Operation::AddRule,
+                &control,
+                true,
+                "configuration is locked",
+            ),
+            (feature, &control, true, "loginuid_immutable is locked"),
+            // Nothing known explains these.
+            (Operation::GetStatus, &control, true, "not permitted"),
+            (Operation::Claim, &control, true, "not permitted"),
+            // Another namespace is no hindrance to messages.
+            (
+                message(RecordType::USER),
+                &[],
+                false,
+                "CAP_AUDIT_WRITE is missing",
+            ),
+            (
+                message(RecordType::USER_TTY),
+                &[Capability::AuditWrite],
+                false,
+                "tty auditing is switched off",
+            ),
+        ] {
+            let said = said(operation, capabilities, initial);
+            assert!(said.contains(expected), "{said}");
+        }
+        let unknown = ClientError::not_permitted(SET, Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(unknown.label(), "permission");
+    }
+
+    #[test]
+    fn enoent_means_the_rule_or_a_file_of_it() {
+        let rule = Rule::always_exit().text(Field::DIR, Operator::EQUAL, "/gone");
+        let refused = |operation| ClientError::rule_refused(operation, libc::ENOENT, &rule);
+        assert!(matches!(
+            refused(Operation::AddRule),
+            ClientError::NoSuchFile { .. }
+        ));
+        assert!(matches!(
+            refused(Operation::DeleteRule),
+            ClientError::NoSuchRule { .. }
+        ));
+    }
+
+    #[test]
+    fn only_what_is_longer_than_the_kernel_takes_is_called_too_long() {
+        let refused = |rule: &Rule| {
+            ClientError::rule_refused(Operation::AddRule, libc::EINVAL, rule).to_string()
+        };
+        let key = |length| Rule::always_exit().key(vec![b'k'; length]);
+        assert!(refused(&key(257)).contains("a key of 257 bytes"));
+        assert!(refused(&key(256)).contains("Invalid argument"));
+        let path =
+            |length| Rule::always_exit().text(Field::WATCH, Operator::EQUAL, vec![b'/'; length]);
+        assert!(refused(&path(4097)).contains("a path of 4097 bytes"));
+        assert!(refused(&path(4096)).contains("Invalid argument"));
+        // What a duplicate is called does not depend on its length.
+        let exists = ClientError::rule_refused(Operation::AddRule, libc::EEXIST, &path(4097));
+        assert!(matches!(exists, ClientError::RuleExists { .. }));
+    }
+
+    #[test]
+    fn an_acknowledgement_is_a_refusal_only_below_zero() {
+        assert!(ClientError::check(SET, 0).is_ok());
+        assert!(ClientError::check(SET, 132).is_ok());
+        let error = ClientError::check(SET, -libc::EINVAL).unwrap_err();
+        assert!(ClientError::LABELS.contains(&error.label()));
+        assert_eq!(
+            error.to_string(),
+            "cannot set enabled to 1: the kernel does not accept it"
+        );
+    }
+}
