@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use collector::audit::arch::Arch;
 use collector::audit::client::{Client, ClientError};
-use collector::audit::rules::{Field, Operator, Rule};
+use collector::audit::rules::{Field, Operator, Placement, Rule};
 use collector::audit::status::{KernelStatus, StatusChange};
 
 use crate::lock::KernelLock;
@@ -99,6 +99,19 @@ impl AuditGuard {
         })
     }
 
+    /// The same, with auditing off: rules have no effect.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer or refuses.
+    pub fn take_quiet() -> anyhow::Result<Self> {
+        let mut guard = Self::take()?;
+        guard.set(&StatusChange {
+            enabled: Some(0),
+            ..StatusChange::default()
+        })?;
+        Ok(guard)
+    }
+
     /// The status now.
     ///
     /// # Errors
@@ -121,6 +134,14 @@ impl AuditGuard {
     /// Where the kernel refuses it.
     pub fn add_rule(&mut self, rule: &Rule) -> anyhow::Result<()> {
         Ok(self.client.add_rule(rule)?)
+    }
+
+    /// The same, at one end of its list.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it.
+    pub fn add_rule_at(&mut self, rule: &Rule, placement: Placement) -> anyhow::Result<()> {
+        Ok(self.client.add_rule_at(rule, placement)?)
     }
 
     /// Takes a rule out.
