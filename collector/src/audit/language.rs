@@ -6,7 +6,10 @@
 
 pub mod calls;
 pub mod directive;
+pub mod errno;
+pub mod families;
 pub mod fault;
+pub mod filesystems;
 pub mod host;
 mod print;
 mod text;

@@ -361,7 +361,8 @@ impl Rule {
         self
     }
 
-    /// Names every system call, as `-S all` does: all but the last word, whose bits are classes.
+    /// Names every system call, as `-S all` does: all but the last 16 numbers, whose bits stand for classes of calls. The
+    /// kernel takes those bits out of every rule, so this is also what it lists.
     #[must_use]
     pub fn all_syscalls(mut self) -> Self {
         self.syscalls = ALL_SYSCALLS;
@@ -427,7 +428,7 @@ pub enum Watched<'a> {
 
 const ALL_SYSCALLS: [u32; 64] = {
     let mut words = [u32::MAX; 64];
-    words[63] = 0;
+    words[63] = 0xffff;
     words
 };
 
