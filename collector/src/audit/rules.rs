@@ -96,6 +96,9 @@ macro_rules! fields {
         impl Field {
             $($(#[$doc])* pub const $constant: Self = Self($number);)*
 
+            /// Every field known here.
+            pub const NAMED: &[Self] = &[$(Self::$constant,)*];
+
             /// The name in auditctl's words; none for numbers not known here.
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 {
@@ -247,6 +250,8 @@ impl Permissions {
     pub const READ: Self = Self(4);
     /// Change of attributes.
     pub const ATTRIBUTES: Self = Self(8);
+    /// All of them.
+    pub const ALL: Self = Self(15);
 
     /// Both.
     #[must_use]
@@ -305,10 +310,7 @@ impl Rule {
 
     /// `-a always,exit -S all -F dir=…` (or `path=`) ` -F perm=…`: what auditctl makes of `-w`.
     pub fn watch(watched: Watched<'_>, permissions: Permissions) -> Self {
-        let (field, path) = match watched {
-            Watched::Path(path) => (Field::WATCH, path),
-            Watched::Directory(path) => (Field::DIR, path),
-        };
+        let (field, path) = watched.condition();
         Self::always_exit()
             .all_syscalls()
             .text(field, Operator::EQUAL, path)
@@ -424,6 +426,16 @@ pub enum Watched<'a> {
     Path(&'a [u8]),
     /// A directory and all below it.
     Directory(&'a [u8]),
+}
+
+impl<'a> Watched<'a> {
+    /// The field that watches it, and its path.
+    pub const fn condition(self) -> (Field, &'a [u8]) {
+        match self {
+            Self::Path(path) => (Field::WATCH, path),
+            Self::Directory(path) => (Field::DIR, path),
+        }
+    }
 }
 
 const ALL_SYSCALLS: [u32; 64] = {

@@ -143,6 +143,7 @@ impl Draft {
             | Directive::Status
             | Directive::List { .. }
             | Directive::Read { .. }
+            | Directive::Interpret
             | Directive::Version
             | Directive::Help => {}
         }

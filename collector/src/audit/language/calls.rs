@@ -4,7 +4,7 @@
 //! libaudit 3.0.9; what is newer has the kernel's name. No I/O.
 
 use crate::audit::arch::Arch;
-use crate::audit::rules::FilterList;
+use crate::audit::rules::{FilterList, SYSCALL_LIMIT};
 
 /// The name of call `number` on a list; none where it has none, or the architecture is not known.
 pub fn call_name(list: FilterList, arch: Arch, number: u32) -> Option<&'static str> {
@@ -19,8 +19,10 @@ pub fn call_name(list: FilterList, arch: Arch, number: u32) -> Option<&'static s
     }
 }
 
-/// The number of the call `name` on a list. Where libaudit has another name than the kernel, either will do.
+/// The number of the call `name` on a list, whatever its case. Where libaudit has another name than the kernel, either
+/// will do.
 pub fn call_number(list: FilterList, arch: Arch, name: &str) -> Option<u32> {
+    let name = name.to_ascii_lowercase();
     if list == FilterList::URING_EXIT {
         let number = IO_URING_OPERATIONS
             .iter()
@@ -32,8 +34,28 @@ pub fn call_number(list: FilterList, arch: Arch, name: &str) -> Option<u32> {
         .chain(&SECOND_NAMES)
         .find(|other| other.arch == arch && other.name == name)
         .map(|other| other.number)
-        .or_else(|| arch.syscall_number(name))
+        .or_else(|| arch.syscall_number(&name))
         .filter(|number| !is_32_bit_only(arch, *number))
+}
+
+/// Every name a call of a list goes by.
+pub fn call_names(list: FilterList, arch: Arch) -> Box<dyn Iterator<Item = &'static str>> {
+    if list == FilterList::URING_EXIT {
+        return Box::new(IO_URING_OPERATIONS.into_iter());
+    }
+    let others = OTHER_NAMES.iter().chain(&SECOND_NAMES);
+    Box::new(
+        others
+            .filter(move |other| other.arch == arch)
+            .map(|other| other.name)
+            .chain((0..SYSCALL_LIMIT).filter_map(move |number| arch.syscall_name(number))),
+    )
+}
+
+/// Whether the kernel reports no io_uring operation `number` on any list (`audit_skip` of io_uring/opdef.c, the same in
+/// Linux 6.1 to 7.2).
+pub fn is_never_reported(number: u32) -> bool {
+    matches!(number, 0..=8 | 11 | 12 | 14 | 20..=24 | 26 | 27 | 29..=33 | 45 | 47)
 }
 
 struct Other {
@@ -194,5 +216,11 @@ mod tests {
         }
         assert_eq!(call_name(list, Arch::X86_64, 63), None);
         assert_eq!(call_number(list, Arch::X86_64, "execve"), None);
+        let reported: Vec<_> = (0..49)
+            .filter(|number| !is_never_reported(*number))
+            .filter_map(|number| call_name(list, Arch::X86_64, number))
+            .collect();
+        assert!(reported.contains(&"openat") && reported.contains(&"uring_cmd"));
+        assert!(!reported.contains(&"read") && !reported.contains(&"socket"));
     }
 }

@@ -69,6 +69,8 @@ pub enum Directive {
         /// Its text.
         text: Box<[u8]>,
     },
+    /// `-i` after `-l` or `-s`: what these show, they show with names for numbers.
+    Interpret,
     /// `-s`
     Status,
     /// `-l`, with `-k` only the rules with that key.
