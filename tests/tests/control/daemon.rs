@@ -4,6 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use collector::audit::client::ClientError;
 use collector::audit::socket::EventSocket;
@@ -27,6 +29,11 @@ fn the_sender_of_a_signal_is_known() {
         .unwrap();
     let pid = sender.id();
     assert!(sender.wait().unwrap().success());
+    // Any of our threads may take it, in its own time.
+    let sent = Instant::now();
+    while !came.load(Ordering::SeqCst) && sent.elapsed() < Duration::from_secs(10) {
+        thread::sleep(Duration::from_millis(1));
+    }
     assert!(came.load(Ordering::SeqCst));
     let info = guard.client().signal_info().unwrap();
     daemon.release().unwrap();
