@@ -19,6 +19,8 @@ mod number;
 mod options;
 mod print;
 mod reading;
+mod syscalls;
+mod target;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -6,7 +6,6 @@
 use std::mem;
 use std::ops::Range;
 
-use super::calls::{call_name, call_names, call_number, is_never_reported};
 use super::commands;
 use super::condition;
 use super::fault::{Fault, shown};
@@ -14,13 +13,13 @@ use super::fields::KEY_LIMIT;
 use super::host::Host;
 use super::number::Number;
 use super::options::{Found, Options, Switch};
+use super::target::list_and_action;
 use super::watch;
 use super::words::Word;
 use super::{Directive, Line};
 use crate::audit::arch::Arch;
 use crate::audit::rules::{
     Action, Condition, Field, FilterList, KEY_SEPARATOR, Operator, Permissions, Placement, Rule,
-    SYSCALL_LIMIT,
 };
 use crate::audit::status::StatusField;
 
@@ -29,9 +28,6 @@ const FAULT_LIMIT: usize = 32;
 
 /// Most conditions of a rule. The kernel takes 64, auditctl one less.
 const CONDITION_LIMIT: usize = 63;
-
-/// Numbers of system calls from this on stand for classes of calls.
-const CLASSES: u32 = SYSCALL_LIMIT - 16;
 
 /// The longest wait for room in the backlog the kernel takes, in jiffies: 600 s at its fastest clock of 1000 Hz.
 const BACKLOG_WAIT_TIME_MAX: u32 = 600_000;
@@ -45,7 +41,7 @@ pub(super) struct Reading<'a> {
     /// What ends the line, if it was met.
     ended_by: Option<String>,
     /// Whether there was a `-a` or the like, even a wrong one.
-    targeted: bool,
+    pub(super) targeted: bool,
     target: Option<Target>,
     /// The rule so far; its list and action are the target's.
     pub(super) rule: Rule,
@@ -55,7 +51,7 @@ pub(super) struct Reading<'a> {
     key_place: Option<Range<usize>>,
     /// The architecture whose system calls are meant.
     pub(super) arch: Option<Arch>,
-    syscalls_at: Option<Range<usize>>,
+    pub(super) syscalls_at: Option<Range<usize>>,
     /// Whether there is something a key can be put on: a system call, a watch, an executable, a file system.
     pub(super) takes_key: bool,
 }
@@ -271,103 +267,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// `-S`
-    fn syscalls(&mut self, value: &Word) {
-        let list = self.list().unwrap_or(FilterList::EXIT);
-        if !matches!(list, FilterList::EXIT | FilterList::URING_EXIT) {
-            let what = format!("rules of the list `{}` name no system calls", list.name());
-            self.fault(Fault::new(value.span(), what));
-            self.takes_key = true;
-            return;
-        }
-        let without_arch = self.arch.is_none() && self.targeted && list == FilterList::EXIT;
-        let arch = *self.arch.get_or_insert(self.machine);
-        self.syscalls_at = Some(value.span());
-        self.takes_key = true;
-        let mut differs = None;
-        let mut empty = true;
-        let mut at = 0;
-        for name in value.text.split(|byte| *byte == b',') {
-            let span = value.span_of(at..at + name.len());
-            at += name.len() + 1;
-            if name.is_empty() {
-                continue;
-            }
-            empty = false;
-            if name == b"all" {
-                self.rule.syscalls = Rule::always_exit().all_syscalls().syscalls;
-                continue;
-            }
-            if let Some(number) = self.syscall(list, arch, name, span.clone()) {
-                self.rule.set_syscall(number);
-                let named = call_name(list, arch, number)
-                    .filter(|_| !name[0].is_ascii_digit())
-                    .filter(|_| without_arch && differs.is_none());
-                if let (Some(named), Some(other)) = (named, arch.compat()) {
-                    // Either name will do where auditctl has another one than the kernel.
-                    let name = String::from_utf8_lossy(name);
-                    let numbers = [named, &*name].map(|name| call_number(list, other, name));
-                    if !numbers.contains(&Some(number)) {
-                        differs = Some((span, name.into_owned(), numbers[0].or(numbers[1]), other));
-                    }
-                }
-            }
-        }
-        if empty {
-            self.fault(Fault::new(value.span(), "`-S` names no system call"));
-        }
-        if let Some((span, name, number, other)) = differs
-            && !self.rule.names_all_syscalls()
-        {
-            let number = match number {
-                Some(number) => format!("has another number, {number},"),
-                None => "is not a system call".to_owned(),
-            };
-            let other = other.name().unwrap_or("the other architecture");
-            let what = format!(
-                "without an architecture the rule holds for {other} too, where `{name}` {number}"
-            );
-            let what = what.trim_end_matches(',');
-            let suggestion = "put `-F arch=b64` or `-F arch=b32` before `-S`";
-            self.warn(Fault::new(span, what).suggest(suggestion));
-        }
-    }
-
-    fn syscall(
-        &mut self,
-        list: FilterList,
-        arch: Arch,
-        name: &[u8],
-        span: Range<usize>,
-    ) -> Option<u32> {
-        let text = String::from_utf8_lossy(name);
-        if let Some(number) = call_number(list, arch, &text) {
-            if list == FilterList::URING_EXIT && is_never_reported(number) {
-                let what = format!("the kernel never reports the operation `{text}`");
-                self.warn(Fault::new(span, what));
-            }
-            return Some(number);
-        }
-        let Some(number) = Number::read(name).filter(|number| number.value >= 0) else {
-            self.fault(unknown_call(list, arch, &text, name, span));
-            return None;
-        };
-        self.warn_of_rest(number, name, &span);
-        let number = number.in_32_bits().filter(|number| *number < SYSCALL_LIMIT);
-        match number {
-            None => {
-                let what = format!("a rule names system calls below {SYSCALL_LIMIT} only");
-                self.fault(Fault::new(span, what));
-            }
-            Some(CLASSES..) => {
-                let what = "a number this high stands for a class of system calls";
-                self.warn(Fault::new(span, what));
-            }
-            Some(_) => {}
-        }
-        number
-    }
-
     /// `-k`, `-F key=`
     pub(super) fn key(&mut self, span: Range<usize>, key: &[u8]) {
         if key.contains(&KEY_SEPARATOR) {
@@ -548,82 +447,4 @@ fn refusals(rule: &Rule, places: &[Range<usize>]) -> Vec<Fault> {
         }
     }
     faults
-}
-
-/// `list,action` or `action,list`.
-fn list_and_action(value: &Word) -> Result<(FilterList, Action), Fault> {
-    let mut parts = value.text.split(|byte| *byte == b',');
-    let (Some(first), Some(second), None) = (parts.next(), parts.next(), parts.next()) else {
-        let what = format!("`{}` is not a list and an action", shown(&value.text));
-        return Err(Fault::new(value.span(), what).suggest("write `always,exit`"));
-    };
-    let (mut list, mut action) = (None, None);
-    let mut at = 0;
-    for part in [first, second] {
-        let span = value.span_of(at..at + part.len());
-        at += part.len() + 1;
-        let twice = match part {
-            b"always" => action.replace(Action::Always).is_some(),
-            b"never" => action.replace(Action::Never).is_some(),
-            b"possible" => {
-                let fault = Fault::new(span, "there is no action `possible` any more");
-                return Err(fault.suggest("write `always`"));
-            }
-            b"entry" => {
-                let fault = Fault::new(span, "there is no list `entry` any more");
-                return Err(fault.suggest("write `exit`"));
-            }
-            _ => {
-                let name = String::from_utf8_lossy(part);
-                let Some(found) = LISTS.into_iter().find(|list| list.name() == name) else {
-                    let what = format!("`{}` is neither a list nor an action", shown(part));
-                    let names = LISTS.into_iter().map(FilterList::name);
-                    let known = names.chain(["always", "never"]);
-                    return Err(Fault::new(span, what).suggest_name(&name, known));
-                };
-                list.replace(found).is_some()
-            }
-        };
-        if twice {
-            let what = "a list and an action are needed, not two of one kind";
-            return Err(Fault::new(value.span(), what));
-        }
-    }
-    match (list, action) {
-        (Some(list), Some(action)) => Ok((list, action)),
-        _ => Err(Fault::new(value.span(), "a list and an action are needed")),
-    }
-}
-
-const LISTS: [FilterList; 6] = [
-    FilterList::TASK,
-    FilterList::EXIT,
-    FilterList::USER,
-    FilterList::EXCLUDE,
-    FilterList::FILESYSTEM,
-    FilterList::URING_EXIT,
-];
-
-fn unknown_call(
-    list: FilterList,
-    arch: Arch,
-    text: &str,
-    name: &[u8],
-    span: Range<usize>,
-) -> Fault {
-    if list == FilterList::URING_EXIT {
-        let what = format!("there is no io_uring operation `{}`", shown(name));
-        return Fault::new(span, what).suggest_name(text, call_names(list, arch));
-    }
-    let of = arch.name().unwrap_or("this architecture");
-    let what = format!("{of} has no system call `{}`", shown(name));
-    let fault = Fault::new(span, what);
-    if !Arch::WITH_SYSCALLS.contains(&arch) {
-        return fault.suggest("its system calls are known by number only");
-    }
-    let mut others = Arch::WITH_SYSCALLS.into_iter();
-    match others.find(|other| call_number(list, *other, text).is_some()) {
-        Some(other) => fault.suggest(format!("it is one of {}", other.name().unwrap_or_default())),
-        None => fault.suggest_name(text, call_names(list, arch)),
-    }
 }

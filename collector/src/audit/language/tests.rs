@@ -1,5 +1,7 @@
 //! Lines as people write them, and what comes of them.
 
+mod round_trip;
+
 use super::*;
 use crate::audit::rules::{Action, Field, FilterList, Operator, Permissions, Placement, Rule};
 use crate::audit::status::StatusField;
@@ -275,7 +277,7 @@ fn a_slip_is_answered_with_what_was_meant() {
 
 #[test]
 fn what_is_hardly_meant_is_allowed_with_a_warning() {
-    let mismatch = "without an architecture the rule holds for i386 too, where `open` has another number, 5; \
+    let mismatch = "without an architecture the rule holds for i386 too, where `open` is number 5; \
                     put `-F arch=b64` or `-F arch=b32` before `-S`";
     for (line, expected) in [
         ("-a always,exit -S open", mismatch),
@@ -347,6 +349,8 @@ fn options_that_cannot_stand_together_are_refused() {
         "-a always,exit -F exe=/a -F exe=/b",
         "-a always,exit -S open -F key!=a -k b",
         "-a always,exit extra",
+        "-a always,exit -S ,",
+        "-a always,exit -S 2032",
         "-",
     ] {
         assert!(read(line).is_err(), "{line}");
