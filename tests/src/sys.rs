@@ -1,10 +1,12 @@
-//! System calls exactly as written, for the workload; the only unsafe code of this crate.
+//! System calls exactly as written, for the workload and for virtual machines; the only unsafe code of this crate.
 //!
 //! The workload must make the calls it counts and no others, so it goes round the C library and std where these would
 //! open files or retry.
 
 use std::ffi::CStr;
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -65,6 +67,25 @@ pub fn all_children_succeeded() -> bool {
             Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return succeeded,
         }
+    }
+}
+
+/// Switches the interface `lo` on, which a kernel that has just started has off.
+///
+/// # Errors
+/// The errno.
+pub fn bring_up_loopback() -> io::Result<()> {
+    // SAFETY: all zeros are a valid ifreq: integers, arrays and a pointer that this request does not read.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is, and keeps no pointer to it.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

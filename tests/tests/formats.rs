@@ -103,8 +103,12 @@ fn ausearch_reads_the_raw_format() {
             .output()
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
+        // It looks for auditd's settings first; a machine that has no auditd has none.
+        let complaint = stderr
+            .lines()
+            .find(|line| !line.is_empty() && !line.starts_with("Config file "));
         assert!(
-            output.status.success() && stderr.is_empty(),
+            output.status.success() && complaint.is_none(),
             "{arguments:?}: {stderr}"
         );
         String::from_utf8_lossy(&output.stdout).into_owned()

@@ -12,6 +12,7 @@ mod run;
 mod setup;
 mod step;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Demo,
     /// Run every test, those on the real kernel included, and say what could not run and why
     Test(test::Arguments),
+    /// Run the tests on the kernel on other kernels, each in a virtual machine
+    Vm(vm::Arguments),
     /// What CI runs: format, clippy, documentation, dependency policy, tests
     Ci,
     /// Check licences, sources and duplicates of all dependencies
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::command(&arguments),
         Command::Demo => demo::command(),
         Command::Test(arguments) => test::command(&arguments),
+        Command::Vm(arguments) => vm::command(&arguments),
         Command::Ci => ci::command(),
         Command::Policy => policy::command(),
     };

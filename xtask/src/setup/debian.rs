@@ -72,6 +72,33 @@ impl Debian {
             .with_context(|| format!("no {package} {prefix}…"))
     }
 
+    /// The first of the packages `package` depends on whose name begins with `prefix`.
+    pub(super) fn dependency(&self, package: &str, prefix: &str) -> anyhow::Result<String> {
+        let listed = step::output(self.apt("apt-cache").args(["depends", package]))?;
+        listed
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+            .find(|name| name.starts_with(prefix))
+            .map(str::to_owned)
+            .with_context(|| format!("no {prefix}…"))
+    }
+
+    /// Whether the suite has a package of this name.
+    pub(super) fn has(&self, package: &str) -> bool {
+        step::output(self.apt("apt-cache").args(["show", package])).is_ok()
+    }
+
+    /// `package` and all it needs that this machine does not have.
+    pub(super) fn missing_with(&self, package: &str) -> anyhow::Result<Vec<String>> {
+        let planned = step::output(self.apt("apt-get").args([
+            "install",
+            "--simulate",
+            "--no-install-recommends",
+            package,
+        ]))?;
+        Ok(to_install(&planned))
+    }
+
     /// Downloads `packages` (`name` or `name=version`) and unpacks them into `folder`.
     pub(super) fn unpack(&self, packages: &[String], folder: &Path) -> anyhow::Result<()> {
         for package in packages {
@@ -104,6 +131,14 @@ impl Debian {
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
             .with_context(|| format!("cannot list {}", self.downloads.display()))
     }
+}
+
+/// The packages that apt's plan of an installation names: `Inst NAME (VERSION …)`.
+fn to_install(plan: &str) -> Vec<String> {
+    plan.lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The suite this machine was installed from, as os-release names it.
@@ -151,5 +186,12 @@ mod tests {
             Some("noble")
         );
         assert_eq!(codename("ID=arch\n"), None);
+    }
+
+    #[test]
+    fn a_plan_names_what_it_installs() {
+        let plan = "Reading package lists...\nInst seabios (1.16.2-1 Debian:12 [all])\n\
+                    Inst libusb-1.0-0 [1.0.25] (2:1.0.26-1 Debian:12 [amd64])\nConf seabios (1.16.2-1)\n";
+        assert_eq!(to_install(plan), ["seabios", "libusb-1.0-0"]);
     }
 }

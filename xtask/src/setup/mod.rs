@@ -4,6 +4,8 @@
 
 mod core_source;
 mod debian;
+mod emulator;
+mod kernel;
 mod linker;
 mod test_tools;
 
@@ -11,6 +13,8 @@ use std::process::ExitCode;
 
 use crate::step;
 
+pub(crate) use emulator::Emulator;
+pub(crate) use kernel::{SERIES as KERNEL_SERIES, ensure as kernel_image};
 pub(crate) use test_tools::environment as test_tools_environment;
 
 #[derive(clap::Args)]

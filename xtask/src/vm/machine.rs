@@ -1,0 +1,144 @@
+//! One virtual machine from start to end: qemu without hardware support, the kernel's messages in a file, the results of
+//! the tests as lines of JSON on a serial line of their own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::setup::Emulator;
+
+/// How long a machine may say nothing: longer than a test may take there, which the machine itself watches.
+const SILENCE: Duration = Duration::from_secs(400);
+
+/// How long a machine may live.
+const LIFE: Duration = Duration::from_secs(90 * 60);
+
+/// MiB of memory: the programs lie in it twice while the kernel unpacks them.
+const MEMORY: &str = "2048";
+
+/// What to start.
+pub(super) struct Machine<'a> {
+    pub(super) emulator: &'a Emulator,
+    pub(super) kernel: &'a Path,
+    pub(super) image: &'a Path,
+    /// Added to the kernel's command line.
+    pub(super) options: &'a [&'static str],
+    /// Where the kernel's messages go.
+    pub(super) console: PathBuf,
+}
+
+impl Machine<'_> {
+    /// Runs it to its end and hands each message of its first program to `take`.
+    pub(super) fn run(&self, mut take: impl FnMut(&Value)) -> anyhow::Result<()> {
+        let mut running = Running(self.start()?);
+        let stdout = running.0.stdout.take().context("qemu has no stdout")?;
+        let lines = reader(stdout);
+        let began = Instant::now();
+        loop {
+            match lines.recv_timeout(SILENCE) {
+                Ok(line) => {
+                    if let Ok(message) = serde_json::from_str(&line) {
+                        take(&message);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!(
+                    "the virtual machine hangs: not a word for {} s{}",
+                    SILENCE.as_secs(),
+                    self.last_words()
+                ),
+            }
+            if began.elapsed() > LIFE {
+                bail!("the virtual machine still ran after {} s", LIFE.as_secs());
+            }
+        }
+        let status = running.0.wait().context("cannot wait for qemu")?;
+        if !status.success() {
+            bail!("qemu ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// The end of the kernel's messages, for an error that a person has to act on.
+    pub(super) fn last_words(&self) -> String {
+        const LINES: usize = 30;
+        let said = std::fs::read(&self.console).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        if lines.is_empty() {
+            return "; the kernel said nothing".into();
+        }
+        let last = lines[lines.len().saturating_sub(LINES)..].join("\n    ");
+        format!("; the kernel's last words:\n    {last}")
+    }
+
+    fn start(&self) -> anyhow::Result<Child> {
+        let mut command_line = vec![
+            "console=ttyS0",
+            // Errors and worse. Without a daemon each audit record is a message of its own, and must not wait for a line.
+            "loglevel=4",
+            // A panic ends the machine.
+            "panic=-1",
+            // The tests' requirements look for it (tests/src/requirement.rs).
+            "audit_collector.disposable",
+        ];
+        command_line.extend(self.options);
+        self.emulator
+            .command()
+            .args([
+                "-nodefaults",
+                "-no-reboot",
+                "-display",
+                "none",
+                "-nic",
+                "none",
+            ])
+            .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", MEMORY])
+            .arg("-serial")
+            .arg(format!("file:{}", self.console.display()))
+            .args(["-serial", "stdio"])
+            .arg("-kernel")
+            .arg(self.kernel)
+            .arg("-initrd")
+            .arg(self.image)
+            .args(["-append", &command_line.join(" ")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run qemu")
+    }
+}
+
+/// Ends with its owner.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines of `from`, read by a thread of its own so that waiting for one can end.
+fn reader(from: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = sync_channel(64);
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        while matches!(from.read_until(b'\n', &mut line), Ok(1..)) {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                return;
+            }
+            line.clear();
+        }
+    });
+    lines
+}

@@ -1,0 +1,356 @@
+//! `cargo xtask vm`: the tests on the kernel, on other kernels, each in a virtual machine.
+//!
+//! qemu emulates the processor, so neither KVM nor root is needed, and everything takes some ten times as long. The
+//! machine has no disk: programs and tests come with the kernel as its first file system.
+
+mod cpio;
+mod image;
+mod machine;
+mod suite;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use self::image::Image;
+use self::machine::Machine;
+use self::suite::Suite;
+use crate::setup::{self, Emulator, KERNEL_SERIES};
+use crate::{step, workspace};
+
+pub(crate) use self::suite::Test;
+
+/// How long one test may take there.
+const TIME_LIMIT_S: u64 = 300;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The kernel: 6.1, 6.12 or 7.2 (Debian's, fetched once), or the path of an image; several may be given
+    #[arg(long = "kernel", value_name = "SERIES|PATH")]
+    kernels: Vec<String>,
+    /// Boot with audit=1
+    #[arg(long)]
+    audit_on: bool,
+    /// Boot with lockdown=confidentiality
+    #[arg(long)]
+    lockdown: bool,
+    /// Run only the programs of this name (tests/tests/NAME.rs), or the tests whose name contains this
+    filters: Vec<String>,
+}
+
+/// What is set on the kernel's command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BootOption {
+    /// Auditing on from the first process on.
+    AuditOn,
+    /// What could read or change the kernel's memory is refused, root's BPF programs included.
+    Lockdown,
+}
+
+/// What came of tests in virtual machines.
+#[derive(Default)]
+pub(crate) struct Results {
+    pub(crate) passed: Vec<String>,
+    pub(crate) failed: Vec<String>,
+    /// The kernel and the test, a tab, what is missing there.
+    pub(crate) could_not_run: Vec<String>,
+}
+
+pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let series = KERNEL_SERIES.map(|(series, _)| series.to_owned());
+    let kernels = match arguments.kernels.as_slice() {
+        [] => &series,
+        kernels => kernels,
+    };
+    let mut options = Vec::new();
+    if arguments.audit_on {
+        options.push(BootOption::AuditOn);
+    }
+    if arguments.lockdown {
+        options.push(BootOption::Lockdown);
+    }
+    setup::for_build()?;
+    setup::for_tests();
+    let began = Instant::now();
+    let machines = Machines::prepare()?;
+    let mut results = Results::default();
+    for kernel in kernels {
+        results.add(machines.run(kernel, &options, &|test| {
+            arguments.filters.is_empty()
+                || arguments.filters.iter().any(|filter| test.matches(filter))
+        })?);
+    }
+    println!();
+    println!("ran for {}", step::words(began.elapsed()));
+    for failed in &results.failed {
+        println!("failed: {failed}");
+    }
+    for line in &results.could_not_run {
+        println!("could not run: {}", line.replacen('\t', ": ", 1));
+    }
+    println!(
+        "{} passed, {} failed",
+        results.passed.len(),
+        results.failed.len()
+    );
+    Ok(if results.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What `cargo xtask test` runs on every kernel besides what lasts until reboot: whether the programs load there and see
+/// what they should, and one loss.
+const CHOICE: [&str; 3] = [
+    "probe",
+    "harness",
+    "a_full_backlog_loses_nothing_for_good_and_no_serial_is_made_up",
+];
+
+/// Runs the choice on each kernel.
+pub(crate) fn run_choice() -> anyhow::Result<Results> {
+    let machines = Machines::prepare()?;
+    let mut results = Results::default();
+    for (series, _) in KERNEL_SERIES {
+        results.add(machines.run(series, &[], &|test| {
+            test.lasts_until_reboot() || CHOICE.iter().any(|filter| test.matches(filter))
+        })?);
+    }
+    Ok(results)
+}
+
+/// Runs the tests of these names on one kernel.
+pub(crate) fn run_named(names: &[String]) -> anyhow::Result<Results> {
+    let (series, _) = KERNEL_SERIES[1];
+    Machines::prepare()?.run(series, &[], &|test| names.contains(&test.name))
+}
+
+/// All that virtual machines share.
+pub(crate) struct Machines {
+    emulator: Emulator,
+    suite: Suite,
+    folder: PathBuf,
+}
+
+impl Machines {
+    /// Fetches qemu where the machine has none, and builds the tests.
+    pub(crate) fn prepare() -> anyhow::Result<Self> {
+        let folder = workspace::fetched().join("vm");
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self {
+            emulator: Emulator::ensure()?,
+            suite: Suite::build()?,
+            folder,
+        })
+    }
+
+    /// Runs the tests that `chosen` says on one kernel: what lasts until reboot in a machine of its own each, all others
+    /// in one.
+    pub(crate) fn run(
+        &self,
+        kernel: &str,
+        options: &[BootOption],
+        chosen: &dyn Fn(&Test) -> bool,
+    ) -> anyhow::Result<Results> {
+        let image = setup::kernel_image(kernel)?;
+        let (apart, together): (Vec<&Test>, Vec<&Test>) = self
+            .suite
+            .tests
+            .iter()
+            .filter(|test| chosen(test))
+            .partition(|test| test.lasts_until_reboot());
+        let boots = std::iter::once(together)
+            .chain(apart.into_iter().map(|test| vec![test]))
+            .filter(|tests| !tests.is_empty());
+        let mut results = Results::default();
+        for tests in boots {
+            self.boot(kernel, &image, options, &tests, &mut results)?;
+        }
+        ensure!(
+            !(results.passed.is_empty()
+                && results.failed.is_empty()
+                && results.could_not_run.is_empty()),
+            "no test is chosen"
+        );
+        Ok(results)
+    }
+
+    fn boot(
+        &self,
+        kernel: &str,
+        kernel_image: &Path,
+        options: &[BootOption],
+        tests: &[&Test],
+        results: &mut Results,
+    ) -> anyhow::Result<()> {
+        let image = self.folder.join("initramfs");
+        self.write_image(&image, tests)?;
+        let words: Vec<&str> = options.iter().map(|option| option.word()).collect();
+        let label = [&[kernel.rsplit('/').next().unwrap_or(kernel)], &words[..]]
+            .concat()
+            .join(" ");
+        let machine = Machine {
+            emulator: &self.emulator,
+            kernel: kernel_image,
+            image: &image,
+            options: &words,
+            console: self.folder.join("console"),
+        };
+        step::announce(&format!("Linux {label}: {} test(s)", tests.len()));
+        let mut progress = Progress {
+            label,
+            tests,
+            reported: vec![false; tests.len()],
+            error: None,
+            results,
+        };
+        let ran = machine.run(|message| progress.take(message));
+        if let Some(error) = progress.error.take() {
+            bail!("in the virtual machine: {error}");
+        }
+        progress.finish(ran, &machine);
+        Ok(())
+    }
+
+    /// Writes the first file system of a machine that runs `tests`.
+    fn write_image(&self, path: &Path, tests: &[&Test]) -> anyhow::Result<()> {
+        let environment = setup::test_tools_environment()?;
+        let mut image = Image::begin(path, environment.clone())?;
+        for program in &self.suite.programs {
+            let place = match program.name.as_str() {
+                "vm_init" => "init".to_owned(),
+                // Where tests look for it: one folder above their own.
+                name => format!("suite/{name}"),
+            };
+            image.built_program(&program.path, &place)?;
+        }
+        let mut planned = Vec::new();
+        for test in tests {
+            let program = self
+                .suite
+                .test_programs
+                .iter()
+                .find(|program| program.name == test.program)
+                .with_context(|| format!("cargo built no test program {}", test.program))?;
+            let place = format!("suite/deps/{}", program.name);
+            if !image.holds(&place) {
+                image.built_program(&program.path, &place)?;
+            }
+            planned.push(json!({
+                "program": format!("/{place}"),
+                "name": test.name,
+                "folder": program.package,
+            }));
+        }
+        let environment: serde_json::Map<String, Value> = environment
+            .into_iter()
+            .chain([("HOME", OsString::from("/root"))])
+            .map(|(name, value)| (name.to_owned(), value.to_string_lossy().into()))
+            .collect();
+        let plan = json!({
+            "environment": environment,
+            "time_limit_s": TIME_LIMIT_S,
+            "tests": planned,
+        });
+        image.file("plan", plan.to_string().as_bytes())?;
+        image.finish()
+    }
+}
+
+impl BootOption {
+    /// As it stands on the kernel's command line.
+    fn word(self) -> &'static str {
+        match self {
+            Self::AuditOn => "audit=1",
+            Self::Lockdown => "lockdown=confidentiality",
+        }
+    }
+}
+
+impl Results {
+    pub(crate) fn add(&mut self, mut other: Self) {
+        self.passed.append(&mut other.passed);
+        self.failed.append(&mut other.failed);
+        self.could_not_run.append(&mut other.could_not_run);
+    }
+}
+
+/// What has come of one machine's tests so far.
+struct Progress<'a> {
+    label: String,
+    tests: &'a [&'a Test],
+    reported: Vec<bool>,
+    /// What the machine's first program could not do.
+    error: Option<String>,
+    results: &'a mut Results,
+}
+
+impl Progress<'_> {
+    /// Takes a message of the machine's first program, and prints it as a test runner would.
+    fn take(&mut self, message: &Value) {
+        if let Some(release) = message["kernel"].as_str() {
+            step::announce(&format!("Linux {release} has started"));
+        }
+        if let Some(error) = message["error"].as_str() {
+            self.error = Some(error.to_owned());
+        }
+        let index = message["test"].as_u64().map(|index| index as usize);
+        let Some((index, test)) = index.and_then(|index| Some((index, *self.tests.get(index)?)))
+        else {
+            return;
+        };
+        self.reported[index] = true;
+        let name = format!("{} {}", test.program, test.name);
+        let named = format!("{}: {name}", self.label);
+        let word = if let Some(failure) = message["failure"].as_str() {
+            self.results.failed.push(format!("{named} ({failure})"));
+            "FAIL"
+        } else if let Some(lacks) = message["lacks"].as_str() {
+            self.results.could_not_run.push(format!("{named}\t{lacks}"));
+            "SKIP"
+        } else {
+            self.results.passed.push(named);
+            "PASS"
+        };
+        let seconds = message["milliseconds"].as_f64().unwrap_or_default() / 1000.0;
+        println!("{word:>12} [{seconds:>8.3}s] {}: {name}", self.label);
+        for line in message["output"].as_str().unwrap_or_default().lines() {
+            println!("    {line}");
+        }
+    }
+
+    /// Counts as failed whatever has no result.
+    fn finish(self, ran: anyhow::Result<()>, machine: &Machine<'_>) {
+        let silent: Vec<&Test> = self
+            .tests
+            .iter()
+            .zip(&self.reported)
+            .filter_map(|(test, reported)| (!reported).then_some(*test))
+            .collect();
+        if let Err(error) = &ran {
+            eprintln!("xtask: Linux {}: {error:#}", self.label);
+        }
+        if silent.is_empty() {
+            return;
+        }
+        if ran.is_ok() {
+            eprintln!(
+                "xtask: Linux {} ended before its tests did{}",
+                self.label,
+                machine.last_words()
+            );
+        }
+        for test in silent {
+            let named = format!("{}: {} {}", self.label, test.program, test.name);
+            println!("{:>12} [        ] {named}: no result", "FAIL");
+            self.results.failed.push(format!("{named} (no result)"));
+        }
+    }
+}
