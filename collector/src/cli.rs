@@ -3,6 +3,11 @@
 //! Owns names and help. The settings of `run` are [`Settings`], shared with the config file. What the commands do is
 //! elsewhere; `main` puts the two together.
 
+mod control;
+
+pub use control::{RulesCommand, SetArgs};
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -41,6 +46,23 @@ pub enum Command {
     Status(ReportArgs),
     /// Say what this machine allows, and what follows from it
     Doctor(ReportArgs),
+    /// List, load, check, compare and change the kernel's audit rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Change the kernel's audit settings, named as `status` names them
+    Set(SetArgs),
+    /// Write a message into the audit log
+    Message {
+        /// The message, in one word
+        text: OsString,
+    },
+    /// Take auditctl's own arguments, and answer as it does
+    #[command(disable_help_flag = true)]
+    Auditctl {
+        /// See auditctl(8)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// What `run` takes.

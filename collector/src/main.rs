@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use collector::cli::{self, Cli, Command, ReplayArgs, ReportArgs, RunArgs};
 use collector::command::status::{self, StatusError};
-use collector::command::{self, doctor, replay};
+use collector::command::{CommandError, auditctl, control, doctor, replay};
 use collector::config::{ConfigError, Level};
 use collector::output::{identity::Identity, render::Renderer};
 use collector::pipeline::{self, RunError};
@@ -20,8 +20,16 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay(&arguments),
         Command::Status(arguments) => report_status(&arguments),
         Command::Doctor(arguments) => {
-            doctor::run(format(&arguments), &mut io::stdout().lock()).map_err(Into::into)
+            doctor::run(arguments.format(), &mut io::stdout().lock()).map_err(Into::into)
         }
+        Command::Rules(arguments) => control::run_rules(&arguments).map_err(Into::into),
+        Command::Set(arguments) => control::run_set(&arguments).map_err(Into::into),
+        Command::Message { text } => control::run_message(&text).map_err(Into::into),
+        Command::Auditctl { arguments } => Ok(auditctl::run(
+            &arguments,
+            &mut io::stdout().lock(),
+            &mut io::stderr().lock(),
+        )),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -93,17 +101,9 @@ fn replay(arguments: &ReplayArgs) -> anyhow::Result<u8> {
 
 fn report_status(arguments: &ReportArgs) -> anyhow::Result<u8> {
     let mut out = io::stdout().lock();
-    status::run(format(arguments), &mut out)?;
+    status::run(arguments.format(), &mut out)?;
     out.flush()?;
     Ok(cli::EXIT_OK)
-}
-
-fn format(arguments: &ReportArgs) -> command::Format {
-    if arguments.json {
-        command::Format::Json
-    } else {
-        command::Format::Text
-    }
 }
 
 fn log_to_stderr(level: Level) {
@@ -115,6 +115,9 @@ fn log_to_stderr(level: Level) {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<CommandError>() {
+        return error.exit_code();
+    }
     let refused = error
         .downcast_ref::<RunError>()
         .is_some_and(RunError::is_refusal)

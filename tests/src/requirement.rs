@@ -9,7 +9,9 @@ use std::thread;
 
 use collector::audit::client::Client;
 use collector::audit::privilege::{Capability, Privileges};
+use collector::audit::rules::Rule;
 
+use crate::audit_state::KEY;
 use crate::lock::KernelLock;
 
 /// The variable that names the file `cargo xtask test` reads.
@@ -28,6 +30,8 @@ pub enum Requirement {
     AuditControl,
     /// That no other daemon is registered.
     DaemonSeat,
+    /// That no rules are loaded, because the test deletes all there are.
+    NoRules,
     /// Loading BPF programs, and BTF to place them by.
     Ebpf,
     /// Calls of 32-bit programs.
@@ -59,6 +63,12 @@ impl Requirement {
                 let pid = Client::connect().ok()?.status().ok()?.pid;
                 let alive = pid != 0 && Path::new(&format!("/proc/{pid}")).exists();
                 alive.then(|| format!("process {pid} is the audit daemon"))
+            }
+            Self::NoRules => {
+                let _lock = KernelLock::acquire().ok();
+                let rules = Client::connect().ok()?.rules().ok()?;
+                let own = |rule: &Rule| rule.keys().any(|key| key.starts_with(KEY.as_bytes()));
+                (!rules.iter().all(own)).then(|| "this machine has audit rules of its own".into())
             }
             Self::Ebpf => {
                 if !Path::new("/sys/kernel/btf/vmlinux").exists() {

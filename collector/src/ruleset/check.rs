@@ -195,3 +195,57 @@ fn repeated(wanted: &Wanted, findings: &mut Vec<Finding>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::set::tests::set;
+    use super::*;
+
+    fn found(text: &str) -> Vec<(u32, Severity, String)> {
+        check(&set(text))
+            .into_iter()
+            .map(|f| (f.source.place.line, f.severity, f.what))
+            .collect()
+    }
+
+    fn one(text: &str) -> (u32, Severity, String) {
+        let mut found = found(text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+
+    #[test]
+    fn what_is_in_order_is_not_spoken_of() {
+        assert_eq!(found("D\nb64\na1"), []);
+    }
+
+    #[test]
+    fn faults_are_told_with_their_place() {
+        let findings = check(&set("a1\n?x"));
+        assert_eq!((findings[0].column(), findings[0].width()), (1, 2));
+        assert_eq!(findings[0].severity, Severity::Fault);
+        assert_eq!(one("D\na1\nd2").0, 3);
+        assert_eq!(one("D\na1\nd2").1, Severity::Fault);
+        // It may be loaded from elsewhere.
+        assert_eq!(found("a1\nd2"), []);
+    }
+
+    #[test]
+    fn lines_are_compared_with_each_other() {
+        let (line, severity, what) = one("a1\na1");
+        assert_eq!((line, severity), (2, Severity::Warning));
+        assert!(what.contains("the same rule as a.rules:1"), "{what}");
+        let (line, _, what) = one("e2\na1");
+        assert_eq!(line, 2);
+        assert!(what.contains("after `-e 2` in a.rules:1"), "{what}");
+        assert!(one("a1\nD\na2").2.contains("deletes the 1 rule(s)"));
+        assert!(one("s").2.contains("asks for output"));
+        // Rules without conditions match everything, so the second never does.
+        let (line, _, what) = one("a1\na2");
+        assert_eq!(line, 2);
+        assert!(
+            what.contains("can never match: a.rules:1 comes first"),
+            "{what}"
+        );
+    }
+}

@@ -50,7 +50,7 @@ impl SourceLine {
 }
 
 /// `bytes` as text a terminal may see: control characters and what is no UTF-8 are escaped, a tab is a blank.
-pub(super) fn printable(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {

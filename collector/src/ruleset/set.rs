@@ -60,7 +60,7 @@ impl RuleSet {
             .lines
             .into_iter()
             .map(|source| {
-                let line = parse(&source.text).and_then(|line| fit_for_a_file(line, &source));
+                let line = line_end(&source).and_then(|()| parse(&source.text));
                 for directive in line.iter().flat_map(|line| &line.directives) {
                     match directive {
                         Directive::ContinueOnErrors => on_error = OnError::Continue,
@@ -124,19 +124,16 @@ impl OnError {
     }
 }
 
-/// Refuses what auditctl refuses in a file alone.
-fn fit_for_a_file(line: Line, source: &SourceLine) -> Result<Line, Vec<Fault>> {
-    match line
-        .directives
-        .iter()
-        .any(|d| matches!(d, Directive::Read { .. }))
-    {
+/// Refuses the line ends of other systems: auditctl takes them for part of the last word.
+fn line_end(source: &SourceLine) -> Result<(), Vec<Fault>> {
+    let length = source.text.len();
+    match source.text.ends_with(b"\r") {
         true => Err(vec![Fault {
-            span: 0..source.text.len(),
-            what: "a rule file cannot read another one".into(),
-            suggestion: Some("give both files, or a folder with both".into()),
+            span: length - 1..length,
+            what: "the line ends in a carriage return, which would be part of its last word".into(),
+            suggestion: Some("save the file with Unix line ends".into()),
         }]),
-        false => Ok(line),
+        false => Ok(()),
     }
 }
 
@@ -202,9 +199,6 @@ pub(super) mod tests {
             "c" => Directive::ContinueOnErrors,
             "i" => Directive::IgnoreErrors,
             "s" => Directive::Status,
-            "R" => Directive::Read {
-                path: key.as_bytes().into(),
-            },
             _ => {
                 return Err(vec![Fault {
                     span: 0..word.len(),
@@ -235,10 +229,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_file_does_not_read_another() {
-        let set = set("a1\nRother");
-        let (entry, fault) = set.faults().next().unwrap();
-        assert_eq!(entry.source.place.line, 2);
-        assert!(fault.to_string().contains("cannot read another"));
+    fn line_ends_of_other_systems_are_faults() {
+        let set = set("a1\na2\r\na3\r");
+        let lines: Vec<_> = set
+            .faults()
+            .map(|(entry, _)| entry.source.place.line)
+            .collect();
+        assert_eq!(lines, [3]);
     }
 }

@@ -115,6 +115,16 @@ pub(super) fn read(paths: &[impl AsRef<Path>], trust: Trust) -> Result<Arranged,
     })
 }
 
+/// The lines of one file in their order, without comments and empty ones.
+///
+/// # Errors
+/// Where it cannot be read, is out of bounds, or must not be trusted.
+pub fn read_file(path: &Path, trust: Trust) -> Result<Vec<SourceLine>, ReadError> {
+    let mut lines = Vec::new();
+    split(path, &contents(path, trust)?, &mut lines)?;
+    Ok(lines)
+}
+
 /// The `*.rules` of a folder in the order of `ls -v`, without hidden ones.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let failed = |source| ReadError::Io {

@@ -120,7 +120,7 @@ impl Draft {
             }
             Directive::DeleteAll { key: Some(key) } => {
                 for list in self.lists.values_mut() {
-                    list.retain(|wanted| !has_key(&wanted.rule, key));
+                    list.retain(|wanted| !has_key_like(&wanted.rule, key));
                 }
             }
             Directive::Set { field, value } => {
@@ -204,9 +204,10 @@ impl Draft {
     }
 }
 
-/// Whether one of the rule's keys is `key`, as `auditctl -D -k` chooses.
-fn has_key(rule: &Rule, key: &[u8]) -> bool {
-    rule.keys().any(|have| have == key)
+/// Whether one of the rule's keys has `key` in it: so `auditctl -D -k` and `-l -k` choose.
+pub fn has_key_like(rule: &Rule, key: &[u8]) -> bool {
+    rule.keys()
+        .any(|have| key.is_empty() || have.windows(key.len()).any(|part| part == key))
 }
 
 /// The first system call number that stands for a class of calls (`AUDIT_SYSCALL_CLASSES` in
@@ -262,6 +263,8 @@ mod tests {
         assert_eq!(keys(&wanted("a1\nd1\na2", "xy")), "xy2");
         assert_eq!(keys(&wanted("a1\nD\na2", "xy")), "2");
         assert_eq!(keys(&wanted("a1\nDx\nD1", "xy")), "y");
+        // A part of the key is enough, as with auditctl.
+        assert_eq!(keys(&wanted("a12\na3\nD2", "")), "3");
     }
 
     #[test]
