@@ -166,10 +166,10 @@ fn any_rule_the_kernel_takes_is_printed_as_auditctl_prints_it() {
     let mut guard = AuditGuard::take_quiet().unwrap();
     let before: HashSet<Rule> = guard.rules().unwrap().into_iter().collect();
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    let taken = (0..600)
+    let taken = (0..400)
         .filter(|index| guard.add_rule(&rule(&mut numbers, *index)).is_ok())
         .count();
-    assert!(taken > 200, "the kernel took {taken} rules only");
+    assert!(taken > 150, "the kernel took {taken} rules only");
     let rules = guard.rules().unwrap();
     let theirs = auditctl::list().unwrap();
     assert_eq!(rules.len(), theirs.len());

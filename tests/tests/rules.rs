@@ -7,12 +7,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::AuditGuard;
 use audit_collector_tests::auditctl;
 use audit_collector_tests::requirement::{self, Requirement};
-use collector::audit::rules::Rule;
-use collector::audit::status::StatusChange;
+use collector::audit::language::{Directive, parse_line};
+use collector::audit::rules::{Placement, Rule};
+use collector::ruleset::LocalHost;
 
 /// One line of the corpus.
 struct Case {
@@ -57,17 +59,6 @@ fn files() -> Vec<String> {
     files
 }
 
-fn quiet_guard() -> AuditGuard {
-    let mut guard = AuditGuard::take().unwrap();
-    guard
-        .set(&StatusChange {
-            enabled: Some(0),
-            ..StatusChange::default()
-        })
-        .unwrap();
-    guard
-}
-
 /// The one rule that was not there before, and its place.
 fn new_rule(guard: &mut AuditGuard, before: &[Rule]) -> Option<(usize, Rule)> {
     let now = guard.rules().unwrap();
@@ -80,40 +71,67 @@ fn new_rule(guard: &mut AuditGuard, before: &[Rule]) -> Option<(usize, Rule)> {
     found
 }
 
+/// What a line adds.
+fn parsed(line: &[u8]) -> Result<(Rule, Placement), String> {
+    let directives = parse_line(line, &LocalHost)
+        .map_err(|faults| format!("{faults:?}"))?
+        .directives;
+    match &directives[..] {
+        [Directive::Add { rule, placement }] => Ok((rule.clone(), *placement)),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+fn shown(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// What is wrong with one line; nothing if it makes the same rule as with auditctl, and the same text.
+fn compare(guard: &mut AuditGuard, before: &[Rule], case: &Case) -> Result<(), String> {
+    if !auditctl::load(&case.line).unwrap() {
+        return Err("auditctl refuses it".into());
+    }
+    let (index, theirs) = new_rule(guard, before).ok_or("auditctl loads nothing")?;
+    let listed = shown(&auditctl::list().unwrap()[index]);
+    guard.delete_rule(&theirs).unwrap();
+    let text = theirs.to_string();
+    let as_meant = match &case.printed {
+        Some(printed) => text == *printed && text != listed,
+        None => text == listed,
+    };
+    if !as_meant {
+        return Err(format!("\n    ours: {text}\n  theirs: {listed}"));
+    }
+
+    let (rule, placement) = parsed(&case.line)?;
+    guard
+        .add_rule_at(&rule, placement)
+        .map_err(|error| error.to_string())?;
+    let (at, ours) = new_rule(guard, before).ok_or("nothing is loaded")?;
+    // By what was parsed: the kernel finds a rule by all of its bytes.
+    guard.delete_rule(&rule).unwrap();
+    let bytes = |rule: &Rule| rule.encode(Placement::Last).unwrap();
+    if bytes(&ours) != bytes(&theirs) || at != index {
+        return Err(format!("\n    loads {ours}\n  instead of {theirs}"));
+    }
+    Ok(())
+}
+
 #[test]
-fn every_line_of_the_corpus_reads_as_auditctl_prints_it() {
+fn every_line_of_the_corpus_makes_the_rule_auditctl_makes_and_reads_as_it_prints_it() {
     if !requirement::met(&[
         Requirement::AuditControl,
         Requirement::Program(auditctl::PROGRAM),
     ]) {
         return;
     }
-    let mut guard = quiet_guard();
+    let mut guard = AuditGuard::take_quiet().unwrap();
     let before = guard.rules().unwrap();
     let mut wrong = Vec::new();
     for case in files().iter().flat_map(|file| cases(file)) {
-        let line = String::from_utf8_lossy(&case.line).into_owned();
-        if !auditctl::load(&case.line).unwrap() {
-            wrong.push(format!("{}: auditctl refuses {line}", case.place));
-            continue;
+        if let Err(why) = compare(&mut guard, &before, &case) {
+            wrong.push(format!("{}: {}: {why}", case.place, shown(&case.line)));
         }
-        let Some((index, rule)) = new_rule(&mut guard, &before) else {
-            wrong.push(format!("{}: auditctl loads nothing for {line}", case.place));
-            continue;
-        };
-        let theirs = String::from_utf8_lossy(&auditctl::list().unwrap()[index]).into_owned();
-        let ours = rule.to_string();
-        let as_meant = match &case.printed {
-            Some(printed) => ours == *printed && ours != theirs,
-            None => ours == theirs,
-        };
-        if !as_meant {
-            wrong.push(format!(
-                "{}: {line}\n    ours: {ours}\n  theirs: {theirs}",
-                case.place
-            ));
-        }
-        guard.delete_rule(&rule).unwrap();
     }
     assert!(
         wrong.is_empty(),
@@ -121,4 +139,57 @@ fn every_line_of_the_corpus_reads_as_auditctl_prints_it() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+#[test]
+fn what_is_newer_than_auditctl_is_loaded_and_printed() {
+    if !requirement::met(&[Requirement::AuditControl]) {
+        return;
+    }
+    let mut guard = AuditGuard::take_quiet().unwrap();
+    let before = guard.rules().unwrap();
+    for case in cases("newer.rules") {
+        let (rule, placement) = parsed(&case.line).unwrap();
+        guard.add_rule_at(&rule, placement).unwrap();
+        let (_, loaded) = new_rule(&mut guard, &before).unwrap();
+        guard.delete_rule(&loaded).unwrap();
+        let place = &case.place;
+        assert_eq!(Some(loaded.to_string()), case.printed, "{place}");
+        let (again, _) = parsed(loaded.to_string().as_bytes()).unwrap();
+        assert_eq!(again, rule, "{place}");
+    }
+}
+
+#[test]
+fn five_hundred_rules_are_loaded_in_two_seconds() {
+    if !requirement::met(&[Requirement::AuditControl]) {
+        return;
+    }
+    let mut guard = AuditGuard::take_quiet().unwrap();
+    let before = guard.rules().unwrap();
+    let text: String = (0..500)
+        .map(|index| {
+            format!("-a always,exit -F arch=b64 -S openat,unlinkat -F uid=60321 -F a0={index} -k audit-collector-test\n")
+        })
+        .collect();
+
+    let began = Instant::now();
+    for line in text.lines() {
+        let (rule, placement) = parsed(line.as_bytes()).unwrap();
+        guard.add_rule_at(&rule, placement).unwrap();
+    }
+    let ours = began.elapsed();
+    let loaded = guard.rules().unwrap();
+    assert_eq!(loaded.len(), before.len() + 500);
+    assert!(ours < Duration::from_secs(2), "{ours:?}");
+
+    if requirement::find_program(auditctl::PROGRAM).is_some() {
+        for rule in loaded.iter().filter(|rule| !before.contains(rule)) {
+            guard.delete_rule(rule).unwrap();
+        }
+        let began = Instant::now();
+        assert!(auditctl::load(text.as_bytes()).unwrap());
+        println!("500 rules: {ours:?}, auditctl -R {:?}", began.elapsed());
+        assert_eq!(guard.rules().unwrap(), loaded);
+    }
 }

@@ -1,0 +1,270 @@
+//! What auditctl refuses is refused here, and what it takes is taken: fields, operators and lists, and ways to write
+//! values. What differs on purpose is listed here and in docs/rules.md.
+//!
+//! auditctl reads all lines as one file that goes on after errors; which of them it and the kernel took is read from
+//! the kernel. Auditing is off meanwhile, so no rule has an effect.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::HashSet;
+
+use audit_collector_tests::audit_state::AuditGuard;
+use audit_collector_tests::auditctl;
+use audit_collector_tests::requirement::{self, Requirement};
+use collector::audit::language::{Directive, parse_line};
+use collector::audit::rules::Rule;
+use collector::ruleset::LocalHost;
+
+const OPERATORS: [&str; 8] = ["=", "!=", "<", ">", "<=", ">=", "&", "&="];
+
+const LISTS: [&str; 5] = ["exit", "task", "user", "exclude", "filesystem"];
+
+/// Every field with a value that is right for it.
+const FIELDS: [(&str, &str); 47] = [
+    ("pid", "1"),
+    ("uid", "1"),
+    ("euid", "1"),
+    ("suid", "1"),
+    ("fsuid", "1"),
+    ("gid", "1"),
+    ("egid", "1"),
+    ("sgid", "1"),
+    ("fsgid", "1"),
+    ("auid", "1"),
+    ("loginuid", "2"),
+    ("auid", "unset"),
+    ("pers", "1"),
+    ("arch", "b64"),
+    ("msgtype", "CWD"),
+    ("subj_user", "x"),
+    ("subj_role", "x"),
+    ("subj_type", "x"),
+    ("subj_sen", "x"),
+    ("subj_clr", "x"),
+    ("ppid", "1"),
+    ("obj_user", "x"),
+    ("obj_role", "x"),
+    ("obj_type", "x"),
+    ("obj_lev_low", "x"),
+    ("obj_lev_high", "x"),
+    ("sessionid", "1"),
+    ("fstype", "tracefs"),
+    ("devmajor", "1"),
+    ("devminor", "1"),
+    ("inode", "1"),
+    ("exit", "-EPERM"),
+    ("success", "1"),
+    ("path", "/etc/passwd"),
+    ("perm", "wa"),
+    ("dir", "/etc"),
+    ("filetype", "file"),
+    ("obj_uid", "1"),
+    ("obj_gid", "1"),
+    ("field_compare", "1"),
+    ("exe", "/usr/bin/ls"),
+    ("saddr_fam", "2"),
+    ("a0", "1"),
+    ("a3", "1"),
+    ("key", "k"),
+    ("nonsense", "1"),
+    ("UID", "3"),
+];
+
+/// One field of each kind of value.
+const KINDS: [&str; 27] = [
+    "pid",
+    "uid",
+    "gid",
+    "auid",
+    "pers",
+    "arch",
+    "msgtype",
+    "subj_user",
+    "ppid",
+    "obj_lev_low",
+    "sessionid",
+    "fstype",
+    "devmajor",
+    "inode",
+    "exit",
+    "success",
+    "path",
+    "perm",
+    "dir",
+    "filetype",
+    "obj_uid",
+    "obj_gid",
+    "field_compare",
+    "exe",
+    "saddr_fam",
+    "a0",
+    "key",
+];
+
+const VALUES: [&str; 58] = [
+    "",
+    "0",
+    "1",
+    "-1",
+    "-2",
+    "+1",
+    "1x",
+    "0x",
+    "0x10",
+    "010",
+    "08",
+    "4294967295",
+    "4294967296",
+    "-4294967295",
+    "-2147483649",
+    "18446744073709551616",
+    "unset",
+    "UNSET",
+    "root",
+    "no-such-name",
+    "-EPERM",
+    "EPERM",
+    "eperm",
+    "ENOSUCH",
+    "-",
+    "--1",
+    "1,2",
+    "1.5",
+    "b64",
+    "B32",
+    "x86_64",
+    "i686",
+    "0xc000003e",
+    "1073741827",
+    "CWD",
+    "cwd",
+    "UNKNOWN[1399]",
+    "UNKNOWN[",
+    "file",
+    "FILE",
+    "dir",
+    "rwxa",
+    "RWXA",
+    "rwxar",
+    "rr",
+    "q",
+    "/etc",
+    "etc",
+    "/etc/",
+    "/etc/passwd",
+    "/usr/bin/ls",
+    "/no/such/dir/x",
+    "tracefs",
+    "ext4",
+    "inet",
+    "46",
+    "a!=b",
+    "a>b",
+];
+
+#[test]
+fn every_field_operator_and_list_is_judged_as_auditctl_does() {
+    let mut lines = Vec::new();
+    for list in LISTS {
+        for (field, value) in FIELDS {
+            lines.extend(
+                OPERATORS.map(|operator| format!("-a always,{list} -F {field}{operator}{value}")),
+            );
+        }
+    }
+    check(&lines);
+}
+
+#[test]
+fn every_way_to_write_a_value_is_judged_as_auditctl_does() {
+    let mut lines = Vec::new();
+    for field in KINDS {
+        let start = match field {
+            "msgtype" => "-a always,exclude",
+            "fstype" => "-a always,filesystem",
+            "arch" => "-a always,exit",
+            _ => "-a always,exit -F arch=b64 -S openat",
+        };
+        lines.extend(VALUES.map(|value| format!("{start} -F {field}={value}")));
+    }
+    check(&lines);
+}
+
+/// What is judged otherwise than by auditctl on purpose; docs/rules.md says why.
+fn is_deliberate(difference: &str) -> bool {
+    let Some((verdict, line)) = difference.split_once(": ") else {
+        return false;
+    };
+    let (_, condition) = line.rsplit_once(" -F ").unwrap_or_default();
+    match (verdict, condition.split_once('=')) {
+        // auditctl prints them so.
+        (TAKEN, Some((_, "-2"))) => true,
+        (TAKEN, Some(("filetype", value))) => value.starts_with('0'),
+        // auditctl loads family 0.
+        (TAKEN, Some(("saddr_fam", value))) => value == "inet",
+        // auditctl looks for an operator in the key.
+        (TAKEN, Some(("key", value))) => value == "a!=b",
+        // auditctl keeps the lower 32 bits of what is greater.
+        (REFUSED, Some((_, "2147483647" | "0x7FFFFFFF"))) => true,
+        // There are 25 comparisons; the kernel never matches others.
+        (REFUSED, Some(("field_compare", _))) => true,
+        _ => false,
+    }
+}
+
+const TAKEN: &str = "taken here";
+const REFUSED: &str = "refused here";
+
+fn check(lines: &[String]) {
+    if !requirement::met(&[
+        Requirement::AuditControl,
+        Requirement::Program(auditctl::PROGRAM),
+    ]) {
+        return;
+    }
+    let mut guard = AuditGuard::take_quiet().unwrap();
+    let before = guard.rules().unwrap();
+    auditctl::load(format!("-c\n{}", lines.join("\n")).as_bytes()).unwrap();
+    let mut theirs: HashSet<Rule> = HashSet::new();
+    for rule in guard.rules().unwrap() {
+        if !before.contains(&rule) {
+            guard.delete_rule(&rule).unwrap();
+            theirs.insert(rule);
+        }
+    }
+    let mut wrong = Vec::new();
+    let mut ours = HashSet::new();
+    for line in lines {
+        let Some(rule) = rule_of(line) else { continue };
+        if !theirs.contains(&rule) && guard.add_rule(&rule).is_ok() {
+            guard.delete_rule(&rule).unwrap();
+            wrong.push(format!("{TAKEN}: {line}"));
+        }
+        ours.insert(rule);
+    }
+    let refused = theirs.difference(&ours);
+    wrong.extend(refused.map(|rule| format!("{REFUSED}: {rule}")));
+    wrong.retain(|line| !is_deliberate(line));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} differ\n{}",
+        wrong.len(),
+        lines.len(),
+        wrong.join("\n")
+    );
+}
+
+/// The rule a line adds, as the kernel keeps it; none where the line is refused.
+fn rule_of(line: &str) -> Option<Rule> {
+    let line = parse_line(line.as_bytes(), &LocalHost).ok()?;
+    line.directives
+        .into_iter()
+        .find_map(|directive| match directive {
+            Directive::Add { mut rule, .. } => {
+                // Classes of system calls, which the kernel replaces by the calls in them.
+                rule.syscalls[63] &= 0xffff;
+                Some(rule)
+            }
+            _ => None,
+        })
+}
