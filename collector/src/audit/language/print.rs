@@ -47,7 +47,14 @@ impl Rule {
     /// Whether `-w PATH -p PERMISSIONS -k KEY` makes this rule, which `auditctl -l` then prints so.
     fn is_watch(&self) -> bool {
         let mut fields = self.conditions.iter().map(|condition| condition.field);
+        // `-w` takes slashes from the end of a path.
+        let ends_with_slash = |path: &[u8]| path.len() > 1 && path.ends_with(b"/");
+        let path = self
+            .conditions
+            .first()
+            .and_then(|first| first.string.as_deref());
         self.list == FilterList::EXIT
+            && !path.is_some_and(ends_with_slash)
             && self.action == Action::Always
             && self.names_all_syscalls()
             && matches!(fields.next(), Some(Field::WATCH | Field::DIR))
@@ -296,6 +303,11 @@ mod tests {
         assert_eq!(
             negated.to_string(),
             format!("-a always,exit{syscalls} -F key!=k")
+        );
+        let slash = Rule::watch(Watched::Directory(b"/etc/"), Permissions::WRITE);
+        assert_eq!(
+            slash.to_string(),
+            "-a always,exit -S all -F dir=/etc/ -F perm=w"
         );
         let swapped = Rule::always_exit()
             .all_syscalls()
