@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::AuditGuard;
 use audit_collector_tests::auditctl;
+use audit_collector_tests::process::run_to_end;
 use audit_collector_tests::requirement::{self, Requirement};
 use collector::audit::language::{Directive, parse_line};
 use collector::audit::rules::{Placement, Rule};
@@ -139,6 +140,38 @@ fn every_line_of_the_corpus_makes_the_rule_auditctl_makes_and_reads_as_it_prints
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// What the program prints, which has to end well.
+fn output(arguments: &[&str]) -> String {
+    let ended = run_to_end(arguments, Duration::from_secs(20)).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stdout
+}
+
+#[test]
+fn both_listings_of_the_program_are_that_of_auditctl() {
+    if !requirement::met(&[
+        Requirement::AuditControl,
+        Requirement::Program(auditctl::PROGRAM),
+    ]) {
+        return;
+    }
+    let mut guard = AuditGuard::take_quiet().unwrap();
+    let cases = ["stig.rules", "pci-dss.rules", "ospp.rules", "watches.rules"].map(cases);
+    // Some lines make the same rule in other words.
+    let mut rules: Vec<Rule> = Vec::new();
+    for case in cases.iter().flatten().filter(|case| case.printed.is_none()) {
+        let (rule, _) = parsed(&case.line).unwrap();
+        if !rules.contains(&rule) {
+            guard.add_rule(&rule).unwrap();
+            rules.push(rule);
+        }
+    }
+    let theirs = shown(&auditctl::list().unwrap().join(&b'\n')) + "\n";
+    assert!(theirs.lines().count() > 90, "{theirs}");
+    assert_eq!(output(&["rules", "list"]), theirs);
+    assert_eq!(output(&["auditctl", "-l"]), theirs);
 }
 
 #[test]
