@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-pub use value::{Bounded, ByteSize};
+pub use value::{Bounded, ByteSize, RuleKey};
 
 /// Where `/metrics` is served unless told otherwise. The port lies outside 9100–9999, which Prometheus exporters share
 /// out among themselves, below the kernel's ephemeral ports (32768), and is not assigned in IANA's registry as Debian
@@ -241,6 +241,22 @@ pub struct Settings {
     /// Load a small example rule set, and take it out at exit [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub example_rules: Option<bool>,
+    /// Load rules from this file, or from the *.rules of this folder; may be given again. Beside another daemon they are
+    /// compared only
+    #[arg(long, value_name = "PATH")]
+    pub rules: Option<Vec<PathBuf>>,
+    /// A further key for each rule loaded
+    #[arg(long, value_name = "KEY")]
+    pub rules_key: Option<RuleKey>,
+    /// Put the rules back when another program changes them [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rules_enforce: Option<bool>,
+    /// Put rules and settings at exit back as they were before the rules were loaded [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rules_remove_at_exit: Option<bool>,
+    /// Take the audit pid back when another process has taken it [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub reclaim: Option<bool>,
     /// Write every datagram to this file as received
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
@@ -335,8 +351,25 @@ pub struct AuditConfig {
     pub receive_buffer: u64,
     /// Whether to load the example rules.
     pub example_rules: bool,
+    /// The rules to load, or to compare with.
+    pub rules: RulesConfig,
+    /// Whether to take the audit pid back from another process.
+    pub reclaim: bool,
     /// Where every datagram is written.
     pub capture: Option<PathBuf>,
+}
+
+/// What is asked of rule files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RulesConfig {
+    /// Files, and folders of `*.rules`; none for leaving the rules as they are.
+    pub paths: Vec<PathBuf>,
+    /// A further key for each rule loaded.
+    pub key: Option<RuleKey>,
+    /// Whether to put them back when another program changes them.
+    pub enforce: bool,
+    /// Whether to undo at exit what loading them did.
+    pub remove_at_exit: bool,
 }
 
 /// What is asked of the eBPF witness.
@@ -385,6 +418,10 @@ impl AuditConfig {
             || self.failure.is_some()
             || self.immutable
             || self.example_rules
+            || self.rules.key.is_some()
+            || self.rules.enforce
+            || self.rules.remove_at_exit
+            || self.reclaim
     }
 }
 
@@ -448,6 +485,11 @@ impl Settings {
             immutable,
             receive_buffer_bytes,
             example_rules,
+            rules,
+            rules_key,
+            rules_enforce,
+            rules_remove_at_exit,
+            reclaim,
             capture,
             ebpf,
             ebpf_ring_bytes,
@@ -476,13 +518,20 @@ impl Settings {
             ("failure", self.failure.is_some()),
             ("immutable", self.immutable == Some(true)),
             ("example_rules", self.example_rules == Some(true)),
+            ("rules_key", self.rules_key.is_some()),
+            ("rules_enforce", self.rules_enforce == Some(true)),
+            (
+                "rules_remove_at_exit",
+                self.rules_remove_at_exit == Some(true),
+            ),
+            ("reclaim", self.reclaim == Some(true)),
         ];
         if mode == Mode::Multicast
             && let Some((setting, _)) = daemon_only.into_iter().find(|(_, given)| *given)
         {
             return Err(ConfigError::Conflict {
                 setting,
-                why: "mode multicast leaves the kernel's settings to the daemon beside it",
+                why: "mode multicast leaves rules and settings to the daemon beside it",
             });
         }
         if self.immutable == Some(true) && self.enable == Some(false) {
@@ -491,6 +540,7 @@ impl Settings {
                 why: "locks auditing on, and enable is false",
             });
         }
+        let rules = self.rules_config()?;
         let ring_bytes = self.ebpf_ring_bytes.map_or(64 << 20, ByteSize::get);
         let ring_bytes = u32::try_from(ring_bytes)
             .ok()
@@ -517,6 +567,8 @@ impl Settings {
                 immutable: self.immutable.unwrap_or_default(),
                 receive_buffer: self.receive_buffer_bytes.map_or(16 << 20, ByteSize::get),
                 example_rules: self.example_rules.unwrap_or_default(),
+                rules,
+                reclaim: self.reclaim.unwrap_or_default(),
                 capture: self.capture,
             },
             ebpf: EbpfConfig {
@@ -543,6 +595,35 @@ impl Settings {
             listen: self.listen.unwrap_or(default_listen),
             log: self.log.unwrap_or(Level::Info),
         })
+    }
+
+    fn rules_config(&self) -> Result<RulesConfig, ConfigError> {
+        let rules = RulesConfig {
+            paths: self.rules.clone().unwrap_or_default(),
+            key: self.rules_key.clone(),
+            enforce: self.rules_enforce.unwrap_or_default(),
+            remove_at_exit: self.rules_remove_at_exit.unwrap_or_default(),
+        };
+        let needs_rules = [
+            ("rules_key", rules.key.is_some()),
+            ("rules_enforce", rules.enforce),
+            ("rules_remove_at_exit", rules.remove_at_exit),
+        ];
+        if rules.paths.is_empty()
+            && let Some((setting, _)) = needs_rules.into_iter().find(|(_, given)| *given)
+        {
+            return Err(ConfigError::Conflict {
+                setting,
+                why: "there are no rules",
+            });
+        }
+        if !rules.paths.is_empty() && self.example_rules == Some(true) {
+            return Err(ConfigError::Conflict {
+                setting: "example_rules",
+                why: "there are rules already",
+            });
+        }
+        Ok(rules)
     }
 }
 

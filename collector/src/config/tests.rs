@@ -76,6 +76,22 @@ fn sizes_take_binary_units() {
 }
 
 #[test]
+fn rules_may_be_compared_beside_another_daemon() {
+    let text = "mode = \"multicast\"\nrules = [\"/etc/audit/rules.d\", \"/x\"]\n";
+    let settings = Settings::from_toml(text, Path::new("c")).unwrap();
+    assert_eq!(settings.resolve().unwrap().audit.rules.paths.len(), 2);
+}
+
+#[test]
+fn a_key_that_would_be_two_is_refused() {
+    let error = refused("rules_key = \"a\\u0001b\"\n");
+    assert!(error.starts_with("c.toml:1: rules_key: "), "{error}");
+    assert!(!error.contains('\u{1}'), "{error}");
+    assert!("".parse::<RuleKey>().is_err());
+    assert!("k".repeat(RuleKey::LONGEST + 1).parse::<RuleKey>().is_err());
+}
+
+#[test]
 fn settings_that_exclude_each_other_are_refused() {
     let conflict = |text: &str| {
         Settings::from_toml(text, Path::new("c"))
@@ -89,6 +105,12 @@ fn settings_that_exclude_each_other_are_refused() {
     let error = conflict("ebpf_ring_bytes = 100000");
     assert!(error.starts_with("ebpf_ring_bytes: "), "{error}");
     conflict("immutable = true\nenable = false");
+    let error = conflict("rules_enforce = true");
+    assert_eq!(error, "rules_enforce: there are no rules");
+    let error = conflict("rules = [\"/r\"]\nexample_rules = true");
+    assert!(error.starts_with("example_rules: "), "{error}");
+    let error = conflict("mode = \"multicast\"\nrules = [\"/r\"]\nrules_key = \"k\"");
+    assert!(error.starts_with("rules_key: mode multicast"), "{error}");
 }
 
 #[test]

@@ -100,3 +100,41 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for ByteSize<MIN, MAX
         deserializer.deserialize_any(SizeVisitor)
     }
 }
+
+/// A key of a rule: 1 to [`RuleKey::LONGEST`] bytes, none of them a control character, which would part it in two or break
+/// the line of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RuleKey(String);
+
+impl RuleKey {
+    /// Half of what the kernel allows all keys of a rule together (`AUDIT_MAX_KEY_LEN`, include/uapi/linux/audit.h).
+    pub const LONGEST: usize = 128;
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl TryFrom<String> for RuleKey {
+    type Error = String;
+
+    fn try_from(key: String) -> Result<Self, String> {
+        if key.is_empty() || key.len() > Self::LONGEST || key.chars().any(char::is_control) {
+            return Err(format!(
+                "{key:?} is not a key: 1 to {} bytes without control characters",
+                Self::LONGEST
+            ));
+        }
+        Ok(Self(key))
+    }
+}
+
+impl FromStr for RuleKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
+    }
+}
