@@ -36,6 +36,10 @@ pub struct Account {
     pub rules_loaded: BTreeMap<&'static str, u64>,
     /// When the rules were last seen to change.
     pub rules_changed: Option<TimeMs>,
+    /// Whether they are the configured ones; none where none are configured, or they have not been compared.
+    pub rules_in_sync: Option<bool>,
+    /// How often the configured rules were put back, by result (`done`, `failed`).
+    pub rules_reloads: BTreeMap<&'static str, u64>,
     /// The sinks, by name.
     pub sinks: BTreeMap<String, Sink>,
     /// From the kernel's stamp to the hand-over to the sinks.
@@ -123,6 +127,8 @@ pub struct Kernel {
     pub status: Option<KernelStatus>,
     /// When.
     pub last_success: Option<TimeMs>,
+    /// Whether the registered daemon was this process then.
+    pub daemon_is_self: Option<bool>,
     /// Records lost as the kernel counts them, across wraps and resets, since the collector started.
     pub lost: u64,
     /// Times `lost` went backwards.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::audit::status::StatusField;
 pub use value::{Bounded, ByteSize, RuleKey};
 
 /// Where `/metrics` is served unless told otherwise. The port lies outside 9100–9999, which Prometheus exporters share
@@ -410,6 +411,18 @@ pub struct OutputConfig {
 }
 
 impl AuditConfig {
+    /// Whether the configuration itself makes this setting.
+    pub const fn makes(&self, field: StatusField) -> bool {
+        match field {
+            StatusField::Enabled => self.enable.is_some() || self.immutable,
+            StatusField::Failure => self.failure.is_some(),
+            StatusField::RateLimit => self.rate_limit.is_some(),
+            StatusField::BacklogLimit => self.backlog_limit.is_some(),
+            StatusField::BacklogWaitTime => self.backlog_wait_time.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether settings or rules are asked for that only the daemon makes.
     pub const fn changes_kernel(&self) -> bool {
         self.rate_limit.is_some()

@@ -124,9 +124,13 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         || error
             .downcast_ref::<StatusError>()
             .is_some_and(StatusError::is_refusal);
+    let usage = error.is::<ConfigError>()
+        || error
+            .downcast_ref::<RunError>()
+            .is_some_and(RunError::is_usage);
     match refused {
         true => cli::EXIT_CANNOT_RUN,
-        false if error.is::<ConfigError>() => cli::EXIT_USAGE,
+        false if usage => cli::EXIT_USAGE,
         false => cli::EXIT_FAILURE,
     }
 }

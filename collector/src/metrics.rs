@@ -35,6 +35,7 @@ const RINGBUF: &str = "observations";
 
 const SOCKETS: [&str; 2] = ["events", "control"];
 const RULE_LISTS: [&str; 6] = ["user", "task", "exit", "exclude", "filesystem", "io_uring"];
+const RULE_RELOADS: [&str; 2] = ["done", "failed"];
 const EBPF_DROP_REASONS: [&str; 5] = [
     "ring_full",
     "in_flight_full",
@@ -161,6 +162,9 @@ fn kernel(families: &mut Families, account: &Account) {
         for (name, value) in gauges {
             families.set(name, &[], value);
         }
+    }
+    if let Some(is_self) = kernel.daemon_is_self {
+        families.set("kernel_daemon_is_self", &[], u32::from(is_self));
     }
     families.set(
         "kernel_backlog_wait_seconds_total",
@@ -356,6 +360,16 @@ fn rules(families: &mut Families, account: &Account) {
     // Rules that were never read are not "no rules".
     if !account.rules_loaded.is_empty() {
         families.counts("rules_loaded", &[], &RULE_LISTS, &account.rules_loaded);
+    }
+    // Where no rules are configured there is nothing to be in sync with.
+    if let Some(in_sync) = account.rules_in_sync {
+        families.set("rules_in_sync", &[], u32::from(in_sync));
+        families.counts(
+            "rules_reloads_total",
+            &[],
+            &RULE_RELOADS,
+            &account.rules_reloads,
+        );
     }
     if let Some(at) = account.rules_changed {
         families.set("rules_last_change_timestamp_seconds", &[], at);

@@ -8,6 +8,7 @@ pub mod again;
 pub mod audit_state;
 pub mod auditctl;
 pub mod balance;
+pub mod displacement;
 pub mod exposition;
 pub mod files;
 pub mod listener;

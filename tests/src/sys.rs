@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -55,6 +55,24 @@ pub fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) -> io::Result<u32
             unsafe { libc::_exit(status) }
         }
     }
+}
+
+/// A duplicate of descriptor `number` of process `pid`: `pidfd_getfd(2)`, since Linux 5.6. Needs what ptrace needs.
+///
+/// # Errors
+/// The errno.
+pub fn descriptor_of(pid: u32, number: i32) -> io::Result<OwnedFd> {
+    let owned = |descriptor: i64| -> io::Result<OwnedFd> {
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just returned it as a new descriptor, which nobody else owns.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor as i32) })
+    };
+    // SAFETY: takes integers.
+    let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: takes integers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
 }
 
 /// Waits for all children; true where each ended with status 0.

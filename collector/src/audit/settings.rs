@@ -89,15 +89,26 @@ impl Restore {
                 continue;
             }
             self.client.set_field(field, new)?;
-            match self.changed.iter_mut().find(|c| c.field == field) {
-                Some(changed) => changed.new = new,
-                // A kernel that accepts a setting also reports it.
-                None => self
-                    .changed
-                    .extend(old.map(|old| Changed { field, old, new })),
+            // A kernel that accepts a setting also reports it.
+            if let Some(old) = old {
+                self.note(field, old, new);
             }
         }
         Ok(())
+    }
+
+    /// Notes a setting that was changed in another way, so that it is undone as if it had been changed here.
+    pub fn note(&mut self, field: StatusField, old: u32, new: u32) {
+        match self.changed.iter_mut().find(|c| c.field == field) {
+            Some(changed) => changed.new = new,
+            None => self.changed.push(Changed { field, old, new }),
+        }
+    }
+
+    /// Leaves everything as it is now.
+    pub fn leave(mut self) {
+        self.changed.clear();
+        self.rules.clear();
     }
 
     /// Adds a rule, unless it is loaded already.

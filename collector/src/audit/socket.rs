@@ -511,6 +511,22 @@ pub(super) fn open_socket() -> Result<netlink_sys::Socket, SocketError> {
     Ok(socket)
 }
 
+/// Asks the kernel once more to make this process the audit daemon and to send to `socket`, a duplicate of the descriptor of an
+/// [`EventSocket`] that had claimed the pid. The answer goes to whoever reads the socket; the status tells what came of it.
+///
+/// # Errors
+/// Where the request cannot be sent.
+pub fn claim_again(socket: &impl AsFd) -> io::Result<()> {
+    // Whoever reached our socket may have tied it to a port that is not the kernel's, which then cannot send to it.
+    let fd = socket.as_fd().as_raw_fd();
+    let kernel = nix::sys::socket::NetlinkAddr::new(0, 0);
+    nix::sys::socket::connect(fd, &kernel)?;
+    let change = status::encode_set(StatusField::Pid, std::process::id());
+    let request = message::request(message::AUDIT_SET, 1, &change);
+    nix::sys::socket::sendto(fd, &request, &kernel, nix::sys::socket::MsgFlags::empty())?;
+    Ok(())
+}
+
 /// Raises (or lowers) the receive buffer as far as it goes and says what came of it.
 pub(super) fn size_receive_buffer(
     socket: &netlink_sys::Socket,

@@ -15,19 +15,30 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::account;
 use crate::audit::client::Client;
-use crate::audit::rules::{FilterList, Rule};
-use crate::audit::socket::{Delivery, MemoryInfo};
+use crate::audit::rules::Rule;
+use crate::audit::socket::{self, Delivery, MemoryInfo};
 use crate::audit::status::{KernelStatus, TickRate, WrappingTotal};
 use crate::clock::{KtimeNs, RealtimeOffset};
+use crate::event::StateChange;
 use crate::pipeline::host::Host;
-use crate::pipeline::netlink;
 use crate::pipeline::probe::Probe;
+use crate::pipeline::rules::Configured;
+use crate::pipeline::rules::held::Held;
+use crate::pipeline::{News, netlink};
 use crate::probe::mirror::Mirror;
 
-/// How often status is read. A loss is attributed within one such interval.
-const POLL: Duration = Duration::from_secs(1);
-/// How often the rules are read without a sign that they changed.
+/// How often status is read: so that what it shows is noticed within a second. A loss is attributed within one such
+/// interval.
+const POLL: Duration = Duration::from_millis(900);
+/// How often the rules are read without a sign that they changed, at least. The record of a change comes behind all others
+/// that wait, and not at all while auditing is off or another process is the daemon.
 const REREAD_RULES: Duration = Duration::from_secs(10);
+/// Reading them without a sign may take this part of the time.
+const REREAD_SHARE: u32 = 200;
+/// How soon they are read again: who changes one rule often changes many.
+const REREAD_PAUSE: Duration = Duration::from_millis(100);
+/// How much older than the change its record's stamp may be.
+const STAMP_LAG: Duration = Duration::from_millis(10);
 /// How long before its record is stamped a change of the rules may be in force.
 const CHANGE_TO_STAMP: Duration = Duration::from_millis(20);
 /// Messages that may wait for the core.
@@ -60,6 +71,13 @@ pub(super) enum Message {
         at: KtimeNs,
         n_rules: usize,
     },
+    /// From `from` to `until` the kernel may have held other rules for a while than before and after.
+    RulesUnsettled {
+        from: KtimeNs,
+        until: KtimeNs,
+    },
+    /// Something else changed.
+    News(News),
     Exempt(Vec<u32>),
     WitnessDetached {
         at: KtimeNs,
@@ -79,6 +97,9 @@ pub(super) struct Polled {
     pub(super) displaced: bool,
     pub(super) ebpf: Option<account::Ebpf>,
     pub(super) rules_loaded: BTreeMap<&'static str, u64>,
+    /// None where no rules are configured, or they have not been compared yet.
+    pub(super) rules_in_sync: Option<bool>,
+    pub(super) rules_reloads: BTreeMap<&'static str, u64>,
 }
 
 /// The control thread's state.
@@ -92,7 +113,11 @@ pub(super) struct Control {
     pub(super) reader: Arc<netlink::Counts>,
     pub(super) core: mpsc::Sender<Message>,
     pub(super) figures: Figures,
-    pub(super) rules: Rules,
+    pub(super) rules: Held,
+    /// The rules that are to be loaded, where there are any.
+    pub(super) configured: Option<Configured>,
+    /// When this thread last read the rules, and how long that took.
+    pub(super) rules_read: Option<(Instant, Duration)>,
     /// Since when a record has put the rules in doubt; 0 while none has.
     pub(super) rules_doubted: Arc<AtomicU64>,
     /// Dropped when the thread ends, however it ends.
@@ -133,6 +158,7 @@ impl Figures {
             self.wait.observe(wait);
         }
         self.kernel.status = Some(*status);
+        self.kernel.daemon_is_self = Some(status.pid == std::process::id());
         self.kernel.last_success = Some(RealtimeOffset::sample().wall(KtimeNs::now()));
         self.kernel.lost = self.lost.total();
         self.kernel.lost_resets = self.lost.resets();
@@ -144,51 +170,23 @@ impl Figures {
     }
 }
 
-/// The rules in the kernel as last read.
-#[derive(Debug, Default)]
-pub(super) struct Rules {
-    pub(super) loaded: Vec<Rule>,
-    pub(super) generation: u32,
-    /// When they were last seen to be these.
-    pub(super) confirmed: KtimeNs,
-}
-
-impl Rules {
-    /// How many rules are on each of the kernel's lists.
-    fn by_list(&self) -> BTreeMap<&'static str, u64> {
-        let mut lists: BTreeMap<_, _> = [
-            FilterList::USER,
-            FilterList::TASK,
-            FilterList::EXIT,
-            FilterList::EXCLUDE,
-            FilterList::FILESYSTEM,
-            FilterList::URING_EXIT,
-        ]
-        .map(|list| (list.name(), 0))
-        .into();
-        for rule in &self.loaded {
-            *lists.entry(rule.list.name()).or_default() += 1;
-        }
-        lists
-    }
-}
-
 impl Control {
     /// Works until it is told to stop, then puts the host back if nobody asked for it before.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut next_poll = Instant::now();
-        let mut next_rules = Instant::now() + REREAD_RULES;
         loop {
             // First, so that no flood of commands keeps the polls out.
             if Instant::now() >= next_poll {
                 next_poll = Instant::now() + POLL;
                 self.poll();
             }
-            if Instant::now() >= next_rules || self.rules_doubted.load(Ordering::Relaxed) != 0 {
-                next_rules = Instant::now() + REREAD_RULES;
+            let now = Instant::now();
+            if self.next_reading(now) <= now {
                 self.reread_rules();
             }
-            match commands.recv_timeout(next_poll.saturating_duration_since(Instant::now())) {
+            let now = Instant::now();
+            let next = next_poll.min(self.next_reading(now));
+            match commands.recv_timeout(next.saturating_duration_since(now)) {
                 Ok(Command::RereadRules) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::DetachWitness) => self.detach_witness(),
                 Ok(Command::Restore(done)) => {
@@ -205,8 +203,12 @@ impl Control {
     }
 
     fn poll(&mut self) {
+        let mut displaced = self.host.is_displaced();
         let status = match self.client.status() {
             Ok(status) => {
+                self.announce_holder(&status);
+                displaced |= self.host.is_displaced();
+                let status = self.claim_again().unwrap_or(status);
                 self.note_holder(&status);
                 self.figures.read(&status);
                 Some(status)
@@ -230,9 +232,15 @@ impl Control {
             kernel: self.figures.kernel.clone(),
             socket,
             socket_empty,
-            displaced: false,
+            displaced,
             ebpf: self.probe.as_mut().map(Probe::figures),
             rules_loaded: self.rules.by_list(),
+            rules_in_sync: self.configured.as_ref().and_then(Configured::in_sync),
+            rules_reloads: self
+                .configured
+                .as_ref()
+                .map(|configured| configured.reloads().clone())
+                .unwrap_or_default(),
         };
         self.tell(Message::Polled(Box::new(polled)));
     }
@@ -258,6 +266,32 @@ impl Control {
         (figures.last_socket, info.queued == 0)
     }
 
+    /// Says so where the kernel begins to send to another process, or to us again.
+    fn announce_holder(&mut self, status: &KernelStatus) {
+        let seat = self.host.seat.as_mut();
+        let news = seat.and_then(|seat| seat.note(status.pid));
+        self.announce(news);
+    }
+
+    /// Asks for the audit pid where that is wanted now; the status after that.
+    fn claim_again(&mut self) -> Option<KernelStatus> {
+        let seat = self.host.seat.as_ref()?;
+        if !seat.asks_now(Instant::now()) {
+            return None;
+        }
+        if let Err(error) = socket::claim_again(&self.event_socket) {
+            tracing::warn!(%error, "the kernel cannot be asked for the audit pid");
+        }
+        let status = self.client.status().ok()?;
+        self.announce_holder(&status);
+        if let Some(seat) = self.host.seat.as_mut().filter(|seat| seat.is_displaced())
+            && let Some(refused) = seat.refused(Instant::now())
+        {
+            tracing::warn!("{refused}");
+        }
+        Some(status)
+    }
+
     /// The daemon's own calls are never audited, so a new daemon changes who is exempt.
     fn note_holder(&mut self, status: &KernelStatus) {
         if let Some(probe) = &mut self.probe {
@@ -271,18 +305,48 @@ impl Control {
         }
     }
 
+    /// When the rules are to be read, by what is known at `now`.
+    fn next_reading(&self, now: Instant) -> Instant {
+        let Some((read, took)) = self.rules_read else {
+            return now;
+        };
+        if self.rules_doubted.load(Ordering::Relaxed) != 0 {
+            return read + REREAD_PAUSE;
+        }
+        match &self.configured {
+            Some(configured) if self.keeps_rules() && configured.is_due(now) => now,
+            _ => read + (took * REREAD_SHARE).clamp(POLL, REREAD_RULES),
+        }
+    }
+
+    /// Whether rules that drifted are ours to put back. While another process is the daemon they are not.
+    fn keeps_rules(&self) -> bool {
+        self.host.seat.is_some() && !self.host.is_displaced()
+    }
+
     fn reread_rules(&mut self) {
         // What puts the rules in doubt from here on is not answered by this reading.
-        let doubted = self.rules_doubted.swap(0, Ordering::Relaxed);
-        let asked = KtimeNs::now();
-        let loaded = match self.client.rules() {
-            Ok(rules) => rules,
-            Err(error) => {
-                tracing::warn!(%error, "the audit rules cannot be read; the cross-check goes on with the last ones");
-                return;
-            }
+        let doubted = KtimeNs(self.rules_doubted.swap(0, Ordering::Relaxed));
+        // The kernel writes the record of a change right after it.
+        let former_until = self.rules.confirmed.max(doubted.minus(CHANGE_TO_STAMP));
+        let began = Instant::now();
+        let read = self.read_rules();
+        self.rules_read = Some((began, began.elapsed()));
+        let Some(read) = read else {
+            return;
+        };
+        let differed = read.0 != self.rules.loaded;
+        let Some((loaded, asked)) = self.keep_rules(read) else {
+            return;
         };
         if loaded == self.rules.loaded {
+            // Changed and changed back, by us or before we looked. The last reading may have seen to the record already.
+            if differed || doubted.plus(STAMP_LAG) > self.rules.confirmed {
+                self.tell(Message::RulesUnsettled {
+                    from: former_until,
+                    until: asked,
+                });
+            }
             self.rules.confirmed = asked;
             return;
         }
@@ -297,12 +361,9 @@ impl Control {
                 }
             },
         };
-        // The kernel writes the record of a change right after it.
-        let told = KtimeNs(doubted).minus(CHANGE_TO_STAMP);
-        let former_until = self.rules.confirmed.max(told);
         let n_rules = loaded.len();
         let at = KtimeNs::now();
-        self.rules = Rules {
+        self.rules = Held {
             loaded,
             generation,
             confirmed: asked,
@@ -314,6 +375,56 @@ impl Control {
             at,
             n_rules,
         });
+    }
+
+    /// The kernel's rules, and a time at which it held them.
+    fn read_rules(&mut self) -> Option<(Vec<Rule>, KtimeNs)> {
+        let asked = KtimeNs::now();
+        match self.client.rules() {
+            Ok(rules) => Some((rules, asked)),
+            Err(error) => {
+                tracing::warn!(%error, "the audit rules cannot be read; the cross-check goes on with the last ones");
+                None
+            }
+        }
+    }
+
+    /// Compares what was read with the configured rules, and puts those back where that is asked for, before anything is
+    /// judged by others. Returns what the kernel holds then.
+    fn keep_rules(&mut self, read: (Vec<Rule>, KtimeNs)) -> Option<(Vec<Rule>, KtimeNs)> {
+        let ours = self.keeps_rules();
+        let Some(configured) = &mut self.configured else {
+            return Some(read);
+        };
+        // How the rules of the last reading compare is known.
+        let news = match configured.in_sync() {
+            Some(_) if read.0 == self.rules.loaded => None,
+            _ => configured.compare(&read.0),
+        };
+        let now = Instant::now();
+        if !ours || !configured.is_due(now) {
+            self.announce(news);
+            return Some(read);
+        }
+        let done = configured.put_back(&mut self.client, now);
+        self.announce(news);
+        self.announce(Some(done));
+        let read = self.read_rules()?;
+        if let Some(configured) = &mut self.configured {
+            let news = configured.compare(&read.0);
+            self.announce(news);
+        }
+        Some(read)
+    }
+
+    /// Tells what changed in the log and in the stream.
+    fn announce(&self, news: Option<News>) {
+        let Some((what, text)) = news else { return };
+        match what {
+            StateChange::RulesInSync | StateChange::Reclaimed => tracing::info!("{text}"),
+            _ => tracing::warn!("{text}"),
+        }
+        self.tell(Message::News((what, text)));
     }
 
     fn detach_witness(&mut self) {

@@ -4,7 +4,11 @@ use crate::audit::client::{Client, ClientError};
 use crate::audit::rules::{Placement, example_rules};
 use crate::audit::settings::{Loaded, Restore, Settings};
 use crate::audit::socket::{Delivery, EventSocket};
+use crate::audit::status::StatusField;
 use crate::config::{AuditConfig, Failure};
+use crate::pipeline::RunError;
+use crate::pipeline::rules::files::{RuleFiles, Undo};
+use crate::pipeline::seat::{Claim, Seat};
 
 /// The key of the example rules.
 pub(super) const EXAMPLE_KEY: &str = "audit-collector-example";
@@ -17,7 +21,10 @@ const LOCKED: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Host {
     restore: Option<Restore>,
-    claimed: bool,
+    /// The audit pid where it is ours, or was before another took it.
+    pub(super) seat: Option<Seat>,
+    /// How to undo what loading rule files did.
+    undo: Option<Undo>,
 }
 
 impl Host {
@@ -25,20 +32,27 @@ impl Host {
     pub(super) fn take_over(
         socket: &mut EventSocket,
         config: &AuditConfig,
-    ) -> Result<Self, ClientError> {
+        files: Option<&RuleFiles>,
+    ) -> Result<Self, RunError> {
         let mut host = Self {
             restore: Some(Restore::begin(Client::connect()?)?),
-            claimed: false,
+            seat: None,
+            undo: None,
         };
         let daemon = socket.delivery() == Delivery::Unicast;
         if daemon {
             socket.claim()?;
-            host.claimed = true;
+            host.seat = Some(Seat::taken(match config.reclaim {
+                true => Claim::Again,
+                false => Claim::Once,
+            }));
         }
         let Some(restore) = &mut host.restore else {
             return Ok(host);
         };
-        let enable = config.enable.unwrap_or(daemon) && restore.before().enabled == 0;
+        // What the files say of it stands where the configuration says nothing.
+        let by_default = daemon && !files.is_some_and(|files| files.set(StatusField::Enabled));
+        let enable = config.enable.unwrap_or(by_default) && restore.before().enabled == 0;
         if !daemon {
             if config.changes_kernel() {
                 tracing::warn!(
@@ -58,6 +72,9 @@ impl Host {
             failure: config.failure.map(Failure::number),
             enabled: enable.then_some(ENABLED),
         })?;
+        if let Some(files) = files {
+            host.undo = files.load(restore, config)?;
+        }
         if config.example_rules {
             let rules = example_rules(EXAMPLE_KEY);
             let mut loaded = 0;
@@ -81,15 +98,37 @@ impl Host {
         Ok(host)
     }
 
+    /// Whether the kernel sends to another process, or to nobody, though we had been made its daemon.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.seat.as_ref().is_some_and(Seat::is_displaced)
+    }
+
     /// Takes out what was put in, gives the pid back. Later calls do nothing.
     pub(super) fn put_back(&mut self) {
         let Some(mut restore) = self.restore.take() else {
             return;
         };
-        if std::mem::take(&mut self.claimed)
-            && let Err(error) = restore.client().release_pid()
+        let released = match self.seat.take() {
+            Some(seat) if seat.is_taken() => Err(ClientError::NotHolder),
+            Some(seat) if !seat.is_displaced() => restore.client().release_pid(),
+            _ => Ok(()),
+        };
+        match released {
+            Ok(()) => {}
+            Err(ClientError::NotHolder) => {
+                tracing::warn!(
+                    "another process is the audit daemon now: settings and rules are left to it as they are"
+                );
+                return restore.leave();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the audit pid was not given back; the kernel will notice when it next sends a record");
+            }
+        }
+        if let Some(undo) = self.undo.take()
+            && let Err(error) = undo.run(restore.client())
         {
-            tracing::warn!(%error, "the audit pid was not given back; the kernel will notice when it next sends a record");
+            tracing::error!(%error, "the audit rules are not as they were; `auditctl -l` shows what is in force");
         }
         let done = restore.restore();
         for (field, value) in done.changed_by_others {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::account::Account;
 use crate::audit::parse;
-use crate::audit::record::RecordType;
+use crate::audit::record::{Record, RecordType};
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
@@ -107,6 +107,7 @@ impl Merge {
         for (record_type, _, payload) in packet.iter() {
             if RecordType(record_type) == RecordType::CONFIG_CHANGE {
                 let record = parse::netlink_record(record_type, payload).ok();
+                let record = record.filter(speaks_of_rules);
                 rules_changed = rules_changed.or(record.map(|record| record.stamp.time));
             }
             self.core.datagram(record_type, payload, now);
@@ -170,6 +171,11 @@ impl Merge {
                     format!("the kernel holds {n_rules} audit rules now"),
                 );
             }
+            Message::RulesUnsettled { from, until } => {
+                self.core.correlator.rules_unsettled(from, until);
+                self.published.rules_changed = Some(wall(until));
+            }
+            Message::News((what, text)) => self.state(what, text),
             Message::Exempt(exempt) => self.core.correlator.exempt_changed(exempt),
             Message::WitnessDetached { at } => {
                 self.core.correlator.witness_detached(at);
@@ -226,6 +232,8 @@ impl Merge {
         self.published.sockets.insert("events", polled.socket);
         self.published.ebpf = polled.ebpf;
         self.published.rules_loaded = polled.rules_loaded;
+        self.published.rules_in_sync = polled.rules_in_sync;
+        self.published.rules_reloads = polled.rules_reloads;
     }
 
     fn ebpf_losses(&mut self, polled: &Polled, at: KtimeNs) {
@@ -324,6 +332,14 @@ impl Merge {
         self.published.sinks.insert(name, closed.counts);
         Arc::new(self.published)
     }
+}
+
+/// Whether a CONFIG_CHANGE record tells of rules and not of settings: `op=add_rule`, `remove_rule`, `updated_rules`,
+/// `autoremove_rule` (kernel/audit.c, auditfilter.c, audit_watch.c, audit_tree.c, audit_fsnotify.c).
+fn speaks_of_rules(record: &Record) -> bool {
+    record
+        .field(b"op")
+        .is_none_or(|op| memchr::memmem::find(op.raw(), b"rule").is_some())
 }
 
 fn wall(at: KtimeNs) -> TimeMs {

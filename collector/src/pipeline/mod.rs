@@ -6,7 +6,7 @@
 //! kernel ─────── control ──totals───┘      └─▶ account ─▶ http, account line
 //! ```
 //!
-//! Start: socket, settings, rules, witness, and only then is anything judged. Stop: the witness first, so that nothing
+//! Start: rule files read, socket, settings, rules, witness, and only then is anything judged. Stop: the witness first, so that nothing
 //! is expected any more; then what is on its way; then the host is put back; then the readers, the core and the sink end.
 
 mod account_line;
@@ -17,7 +17,9 @@ mod netlink;
 mod packet;
 mod probe;
 mod ring;
+mod rules;
 mod running;
+mod seat;
 mod sys;
 
 use std::future::Future;
@@ -28,11 +30,16 @@ use crate::audit::capture::CaptureError;
 use crate::audit::client::ClientError;
 use crate::audit::socket::{ReceiveError, SocketError};
 use crate::config::Config;
+use crate::event::StateChange;
 use crate::http;
 use crate::output::sink::SinkError;
 use crate::pipeline::running::Running;
 use crate::probe::load::WitnessError;
 pub use account_line::line as account_line;
+pub use rules::files::RulesError;
+
+/// A change to tell in the stream and in the log.
+type News = (StateChange, String);
 
 /// Why the collector could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +47,9 @@ pub enum RunError {
     /// The kernel refused a request.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The rule files cannot be had.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// The event socket could not be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -77,10 +87,16 @@ impl RunError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Client(error) => error.is_refusal(),
+            Self::Rules(error) => error.is_refusal(),
             Self::Socket(error) => matches!(error, SocketError::MissingAuditRead),
             Self::Witness(error) => matches!(error, WitnessError::Permission { .. }),
             _ => false,
         }
+    }
+
+    /// Whether what was given to the collector is wrong: nothing of the host was touched.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Rules(error) if error.is_usage())
     }
 }
 

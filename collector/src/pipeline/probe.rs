@@ -9,8 +9,8 @@ use crate::account;
 use crate::audit::rules::Rule;
 use crate::clock::KtimeNs;
 use crate::config::{EbpfConfig, EbpfUse, Level};
-use crate::pipeline::control::Rules;
 use crate::pipeline::ring;
+use crate::pipeline::rules::held::Held;
 use crate::probe::load::{Counters, LogLevel, PROGRAMS, Witness, WitnessConfig, WitnessError};
 use crate::probe::mirror::Mirror;
 use crate::probe::ring::Ring;
@@ -88,7 +88,7 @@ impl Loaded {
     /// Gives the programs the rules and attaches them. `holder` is who holds the audit pid.
     pub(super) fn watch(
         self,
-        rules: &Rules,
+        rules: &Held,
         holder: u32,
         counts: Arc<ring::Counts>,
     ) -> Result<Started, WitnessError> {

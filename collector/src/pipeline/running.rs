@@ -29,10 +29,13 @@ use crate::output::sink::{Batch, SinkHandle};
 use crate::output::{self, identity::Identity};
 use crate::pipeline::RunError;
 use crate::pipeline::account_line::line as account_line;
-use crate::pipeline::control::{self, Command, Control, Figures, Rules};
+use crate::pipeline::control::{self, Command, Control, Figures};
 use crate::pipeline::host::Host;
 use crate::pipeline::merge::{self, Inlets, Merge, Totals};
 use crate::pipeline::probe::Loaded;
+use crate::pipeline::rules::files::RuleFiles;
+use crate::pipeline::rules::held::Held;
+use crate::pipeline::rules::{Configured, Upkeep};
 use crate::pipeline::{netlink, ring};
 
 /// How long what is on its way may take at the end.
@@ -60,8 +63,9 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts everything: socket, settings, rules, witness, and only then is anything judged.
+    /// Starts everything: rule files are read, then socket, settings, rules, witness, and only then is anything judged.
     pub(super) async fn start(config: Config) -> Result<Self, RunError> {
+        let files = RuleFiles::read(&config.audit)?;
         let server = match config.listen {
             Listen::At(address) => Some(http::Server::bind(address).await?),
             Listen::Off => None,
@@ -80,10 +84,17 @@ impl Running {
             .as_deref()
             .map(|path| CaptureWriter::create(path, delivery))
             .transpose()?;
-        let host = Host::take_over(&mut socket, &config.audit)?;
+        let host = Host::take_over(&mut socket, &config.audit, files.as_ref())?;
+        let configured = files.map(|files| match delivery {
+            Delivery::Unicast if config.audit.rules.enforce => {
+                Configured::new(files.of_ours(), Upkeep::PutBack)
+            }
+            Delivery::Unicast => Configured::new(files.of_ours(), Upkeep::Compare),
+            Delivery::Multicast => Configured::new(files.of_others(), Upkeep::Compare),
+        });
 
         let status = client.status()?;
-        let rules = Rules {
+        let rules = Held {
             confirmed: KtimeNs::now(),
             loaded: client.rules()?,
             generation: 1,
@@ -154,6 +165,8 @@ impl Running {
             reader: Arc::clone(&reader_counts),
             core: tell,
             rules,
+            configured,
+            rules_read: None,
             rules_doubted: Arc::clone(&rules_doubted),
             alive,
         };

@@ -6,7 +6,6 @@
 //! former rules, in their former order, and the former settings; only a counter that was reset, and a tree that was
 //! trimmed, stay so. Nothing here is undone by a process that is killed; commands hold back the signals that end one.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -16,6 +15,7 @@ use tracing::warn;
 use super::difference::difference;
 use super::place::Place;
 use super::plan::{Step, plan};
+use super::replace::replace;
 use super::set::{OnError, RuleSet};
 use super::wanted::{Asked, Setting, Wanted};
 use crate::audit::client::{Client, ClientError, UserMessage, UserMessageError};
@@ -356,26 +356,7 @@ impl Loading<'_> {
                 note(self.client.set_field(changed.field, old));
             }
         }
-        match self.client.rules() {
-            Ok(now) => {
-                // The kernel may hold a rule twice; once is what can be put back.
-                let mut met = HashSet::new();
-                let before: Vec<&Rule> = self
-                    .before
-                    .iter()
-                    .filter(|rule| met.insert(*rule))
-                    .collect();
-                for step in plan(&now, &before) {
-                    note(match step {
-                        Step::Delete(index) => self.client.delete_rule(&now[index]),
-                        Step::Add(index, placement) => {
-                            self.client.add_rule_at(before[index], placement)
-                        }
-                    });
-                }
-            }
-            Err(error) => note(Err(error)),
-        }
+        note(replace(self.client, &self.before));
         failed.map_or(Ok(()), Err)
     }
 }

@@ -103,6 +103,16 @@ impl RuleSet {
         })
     }
 
+    /// The same lines, each asking for what `each` makes of what it asks for, in the order of the files.
+    #[must_use]
+    pub fn map(mut self, mut each: impl FnMut(Directive) -> Option<Directive>) -> Self {
+        for line in self.entries.iter_mut().flat_map(|entry| &mut entry.line) {
+            let directives = std::mem::take(&mut line.directives);
+            line.directives = directives.into_iter().filter_map(&mut each).collect();
+        }
+        self
+    }
+
     /// The same files under another rule for errors, for lines that say nothing stronger.
     #[must_use]
     pub fn with_on_error(mut self, on_error: OnError) -> Self {
