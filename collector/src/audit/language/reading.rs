@@ -121,6 +121,11 @@ impl<'a> Reading<'a> {
         self.target.map(|target| target.list)
     }
 
+    /// Whether a rule is to be added, as far as is known by now.
+    pub(super) fn adds(&self) -> bool {
+        self.target.is_some_and(|target| target.placement.is_some())
+    }
+
     /// Whether the list stood before; a fault at `span` if not.
     pub(super) fn has_list(&mut self, span: &Range<usize>, option: &str) -> bool {
         if !self.targeted {

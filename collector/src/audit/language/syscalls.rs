@@ -26,7 +26,11 @@ impl Reading<'_> {
             self.takes_key = true;
             return;
         }
-        let without_arch = self.arch.is_none() && self.targeted && list == FilterList::EXIT;
+        if self.rule.names_all_syscalls() && value.text != b"all" {
+            let what = "the rule is for every system call already";
+            self.warn(Fault::new(value.span(), what));
+        }
+        let without_arch = self.arch.is_none() && self.adds() && list == FilterList::EXIT;
         let arch = *self.arch.get_or_insert(self.machine);
         self.syscalls_at = Some(value.span());
         self.takes_key = true;

@@ -294,6 +294,10 @@ fn what_is_hardly_meant_is_allowed_with_a_warning() {
             "-a always,io_uring -S read",
             "the kernel never reports the operation `read`",
         ),
+        (
+            "-w /etc -S open",
+            "the rule is for every system call already",
+        ),
         ("-w /a -k \"x\"", "the quotes become part of the key"),
     ] {
         assert_eq!(warnings(line), [expected], "{line}");
@@ -302,7 +306,7 @@ fn what_is_hardly_meant_is_allowed_with_a_warning() {
         "-a always,exit -F arch=b64 -S open",
         "-a always,exit -S 2",
         "-a always,exit -S open,all",
-        "-d always,exit -F arch=b32 -S open",
+        "-d always,exit -S open",
         "-w /etc/passwd -p wa -k identity",
     ] {
         assert_eq!(warnings(line), [""; 0], "{line}");
