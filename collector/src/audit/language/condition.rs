@@ -186,7 +186,7 @@ impl Reading<'_> {
         }
     }
 
-    /// What every kernel refuses of a field's value, and what is hardly meant.
+    /// What every kernel refuses of a field's value or can never match, and what is hardly meant.
     fn judge_value(&mut self, field: Field, value: u32, parts: &Parts<'_>) {
         let is_equality = matches!(parts.operator, Operator::EQUAL | Operator::NOT_EQUAL);
         let refused = match (kind(field), value) {
@@ -342,8 +342,11 @@ fn architecture(text: &[u8], machine: Arch) -> Option<Arch> {
 
 /// Of `rwxa` one to four letters, in any order and case.
 pub(super) fn permissions(span: Range<usize>, text: &[u8]) -> Result<Permissions, Fault> {
-    if text.len() > 4 {
-        return Err(Fault::new(span, "more than four letters of `rwxa`"));
+    if !(1..=4).contains(&text.len()) {
+        return Err(Fault::new(
+            span,
+            "permissions are one to four letters of `rwxa`",
+        ));
     }
     text.iter()
         .try_fold(Permissions(0), |permissions, letter| {

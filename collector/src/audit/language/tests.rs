@@ -314,6 +314,12 @@ fn what_is_hardly_meant_is_allowed_with_a_warning() {
 }
 
 #[test]
+fn a_watch_for_nothing_is_refused() {
+    let faults = parse_arguments(&["-w", "/etc", "-p", ""], &Example).unwrap_err();
+    assert_eq!(faults[0].span, 11..11);
+}
+
+#[test]
 fn every_fault_of_a_line_is_found() {
     let found = faults("-a always,exit -S opne,clsoe -F uid=nobody1 -F foo=1 -C uid=gid -x");
     let places: Vec<_> = found.iter().map(|(place, _)| *place).collect();
@@ -362,7 +368,7 @@ fn options_that_cannot_stand_together_are_refused() {
 }
 
 #[test]
-fn what_no_kernel_takes_is_refused() {
+fn what_no_kernel_takes_or_matches_is_refused() {
     for condition in [
         "uid=-1",
         "gid=4294967295",
