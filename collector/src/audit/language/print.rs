@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use nix::errno::Errno;
-
 use crate::audit::arch::Arch;
 use crate::audit::language::calls::call_name;
+use crate::audit::language::comparisons::compared_fields;
+use crate::audit::language::errno::error_name;
+use crate::audit::language::filesystems::{FILESYSTEMS, name_in};
 use crate::audit::language::text::Text;
 use crate::audit::record::RecordType;
 use crate::audit::rules::{
@@ -127,7 +128,8 @@ fn write_condition(f: &mut fmt::Formatter<'_>, condition: &Condition) -> fmt::Re
     } = *condition;
     let signed = value.cast_signed();
     if field == Field::FIELD_COMPARE
-        && let Some((left, right)) = comparison(value)
+        && let Some((left, right)) = compared_fields(value)
+        && let (Some(left), Some(right)) = (left.name(), right.name())
     {
         return write!(f, " -C {left}{operator}{right}");
     }
@@ -142,15 +144,15 @@ fn write_condition(f: &mut fmt::Formatter<'_>, condition: &Condition) -> fmt::Re
         (_, Some(string)) => write!(f, "{}", Text(string)),
         (Field::ARCH, _) => write!(f, "{}", Arch(value)),
         (Field::PERM, _) => write!(f, "{}", Permissions(value)),
-        (Field::EXIT, _) => match error_name(signed) {
-            Some(name) => write!(f, "-{name:?}"),
+        (Field::EXIT, _) => match signed.checked_neg().and_then(error_name) {
+            Some(name) => write!(f, "-{name}"),
             None => write!(f, "{signed}"),
         },
         (Field::MSGTYPE, _) => match record_type(value) {
             Some(name) => f.write_str(name),
             None => write!(f, "{signed}"),
         },
-        (Field::FSTYPE, _) => match file_system(value) {
+        (Field::FSTYPE, _) => match name_in(&FILESYSTEMS, value) {
             Some(name) => f.write_str(name),
             None => write!(f, "{signed}"),
         },
@@ -192,57 +194,8 @@ impl fmt::Display for Permissions {
     }
 }
 
-/// The error a system call's result stands for, where it does.
-fn error_name(result: i32) -> Option<Errno> {
-    let number = result.checked_neg().filter(|number| *number > 0)?;
-    Some(Errno::from_raw(number)).filter(|errno| *errno != Errno::UnknownErrno)
-}
-
 fn record_type(value: u32) -> Option<&'static str> {
     RecordType(u16::try_from(value).ok()?).name()
-}
-
-/// The file systems auditctl has names for (include/uapi/linux/magic.h).
-fn file_system(magic: u32) -> Option<&'static str> {
-    Some(match magic {
-        0x7472_6163 => "tracefs",
-        0x6462_6720 => "debugfs",
-        _ => return None,
-    })
-}
-
-/// `AUDIT_COMPARE_*` of include/uapi/linux/audit.h, from number 1 on.
-const COMPARISONS: [(&str, &str); 25] = [
-    ("uid", "obj_uid"),
-    ("gid", "obj_gid"),
-    ("euid", "obj_uid"),
-    ("egid", "obj_gid"),
-    ("auid", "obj_uid"),
-    ("suid", "obj_uid"),
-    ("sgid", "obj_gid"),
-    ("fsuid", "obj_uid"),
-    ("fsgid", "obj_gid"),
-    ("uid", "auid"),
-    ("uid", "euid"),
-    ("uid", "fsuid"),
-    ("uid", "suid"),
-    ("auid", "fsuid"),
-    ("auid", "suid"),
-    ("auid", "euid"),
-    ("euid", "suid"),
-    ("euid", "fsuid"),
-    ("suid", "fsuid"),
-    ("gid", "egid"),
-    ("gid", "fsgid"),
-    ("gid", "sgid"),
-    ("egid", "fsgid"),
-    ("egid", "sgid"),
-    ("sgid", "fsgid"),
-];
-
-fn comparison(number: u32) -> Option<(&'static str, &'static str)> {
-    let index = (number as usize).checked_sub(1)?;
-    COMPARISONS.get(index).copied()
 }
 
 #[cfg(test)]
