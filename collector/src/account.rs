@@ -110,6 +110,11 @@ pub struct Crosscheck {
     pub withdrawn: u64,
     /// Observations with a `maybe` verdict that no audit event came for: no event is known to be missing.
     pub maybe_unconfirmed: u64,
+    /// Observations with a `maybe` verdict of which the collector found that the kernel reports the call: expected
+    /// since, and counted as such.
+    pub maybe_settled_yes: u64,
+    /// The same of which it found that the kernel does not: left out.
+    pub maybe_settled_no: u64,
     /// Events of the audit stream that no eBPF program of ours watches.
     pub unwatched: u64,
     /// Expected observations waiting for their audit event.

@@ -19,16 +19,16 @@ pub const AT_FDCWD: i32 = libc::AT_FDCWD;
 /// # Errors
 /// The errno.
 pub fn openat(folder: i32, path: &CStr, mode: u32) -> io::Result<i32> {
+    openat_for(folder, path, libc::O_RDONLY | libc::O_CLOEXEC, mode)
+}
+
+/// `openat(2)` with these flags and this mode; the C library's leaves out the mode of a file that is not created.
+///
+/// # Errors
+/// The errno.
+pub fn openat_for(folder: i32, path: &CStr, flags: i32, mode: u32) -> io::Result<i32> {
     // SAFETY: `path` is a NUL-terminated string that outlives the call; the other arguments are integers.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_openat,
-            folder,
-            path.as_ptr(),
-            libc::O_RDONLY | libc::O_CLOEXEC,
-            mode,
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_openat, folder, path.as_ptr(), flags, mode) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

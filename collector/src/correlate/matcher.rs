@@ -29,6 +29,8 @@ use crate::event::{
     Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, Output, State, StateChange,
 };
 use crate::probe::observation::{Observation, Verdict};
+use crate::probe::places::Places;
+use crate::probe::settle::Settled;
 
 /// Times and capacities.
 #[derive(Clone, Copy, Debug)]
@@ -188,7 +190,16 @@ impl Correlator {
     }
 
     /// An observation of the eBPF witness.
-    pub fn observation(&mut self, observation: Observation, now: KtimeNs, out: &mut Vec<Output>) {
+    pub fn observation(
+        &mut self,
+        mut observation: Observation,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        let witness = self.witness.as_ref();
+        let settled = witness.map_or(Settled::Open, |witness| {
+            settle(witness, &mut observation, &mut self.crosscheck)
+        });
         self.crosscheck.expect(observation.verdict);
         let pending = Pending {
             arrived: now,
@@ -206,12 +217,35 @@ impl Correlator {
                 out,
             );
         }
+        if settled == Settled::NotReported {
+            return;
+        }
         self.observations.insert(pending);
         if self.observations.len() > self.limits.max_observations
             && let Some(oldest) = self.observations.take_due(|_| true)
         {
             self.lose(Cause::WindowFull, 1, LossUnit::Observations, now, out);
             self.settle_observation(oldest, Some(Cause::WindowFull), now, out);
+        }
+    }
+
+    /// What the paths in the rules stand for was looked at again: what waited for that is settled.
+    pub fn places_seen(&mut self, places: Places) {
+        let Some(witness) = &mut self.witness else {
+            return;
+        };
+        witness.places = places;
+        for id in self.observations.undecided() {
+            let Some(observation) = self.observations.get_mut(id) else {
+                continue;
+            };
+            match settle(witness, observation, &mut self.crosscheck) {
+                Settled::Reported(_) => self.crosscheck.expect(observation.verdict),
+                Settled::NotReported => {
+                    self.observations.remove(id);
+                }
+                Settled::Open => {}
+            }
         }
     }
 
@@ -618,6 +652,21 @@ impl Correlator {
         self.latency.observe(Duration::from_millis(latency));
         self.wait.observe(now.since(first_part));
     }
+}
+
+/// Turns a *maybe* into what it surely is, where that can be told.
+fn settle(witness: &Witness, observation: &mut Observation, account: &mut Crosscheck) -> Settled {
+    let settled = witness.settle(observation);
+    match settled {
+        Settled::Reported(rule) => {
+            observation.verdict = Verdict::Inferred;
+            observation.rule = Some(rule);
+            account.maybe_settled_yes += 1;
+        }
+        Settled::NotReported => account.maybe_settled_no += 1,
+        Settled::Open => {}
+    }
+    settled
 }
 
 /// The part of an [`Event`] that follows from its audit side.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::clock::KtimeNs;
 use crate::correlate::key::MatchKey;
-use crate::probe::observation::Observation;
+use crate::probe::observation::{Observation, Verdict};
 
 /// Orders observations by entry; CPU and sequence make it unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +98,21 @@ impl Observations {
             .take_while(move |(id, _)| id.entry <= to)
             .take(Self::MOST_CANDIDATES)
             .map(|(id, pending)| (*id, pending))
+    }
+
+    /// Those with a *maybe* verdict.
+    pub(super) fn undecided(&self) -> Vec<ObservationId> {
+        self.by_entry
+            .iter()
+            .filter(|(_, pending)| pending.observation.verdict == Verdict::Maybe)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// One of them, to change what does not tell it from others.
+    pub(super) fn get_mut(&mut self, id: ObservationId) -> Option<&mut Observation> {
+        let pending = self.by_entry.get_mut(&id)?;
+        Some(&mut pending.observation)
     }
 
     /// Takes the oldest for which `due` holds, by the time it was sampled; none where the oldest is not due.

@@ -15,6 +15,8 @@ use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
 use crate::event::{Cause, Event, MatchedBy, Outcome, Output};
 use crate::probe::observation::{Captured, Credentials, Observation, PathArgument, Verdict};
+use crate::probe::places::Places;
+use crate::probe::settle::Settled;
 
 const EPOCH_MS: u64 = 1_700_000_000_000;
 const OFFSET: RealtimeOffset = RealtimeOffset(EPOCH_MS as i64 * 1_000_000);
@@ -24,6 +26,16 @@ const GENERATION: u32 = 1;
 struct Openat;
 
 impl Watch for Openat {
+    /// As the result says, but 7 only once the rules' paths were looked at.
+    fn settle(&self, observation: &Observation, places: &Places) -> Settled {
+        match observation.result {
+            Some(5) => Settled::Reported(0),
+            Some(6) => Settled::NotReported,
+            Some(7) if *places != Places::default() => Settled::Reported(0),
+            _ => Settled::Open,
+        }
+    }
+
     fn covers(&self, _arch: u32, syscall: u32) -> bool {
         syscall == 257
     }
@@ -42,6 +54,10 @@ impl Watch for Openat {
 struct NoRules;
 
 impl Watch for NoRules {
+    fn settle(&self, _: &Observation, _: &Places) -> Settled {
+        Settled::Open
+    }
+
     fn covers(&self, _arch: u32, _syscall: u32) -> bool {
         false
     }
@@ -906,4 +922,55 @@ fn arguments_of_32_bit_calls_match_by_their_low_halves() {
         Completion::Eoe,
     ));
     assert_eq!(bench.events()[0].outcome, Outcome::Matched);
+}
+
+fn maybe(ms: u64, result: i64) -> Observation {
+    Observation {
+        verdict: Verdict::Maybe,
+        rule: None,
+        ..observation(ms, result)
+    }
+}
+
+#[test]
+fn a_maybe_that_can_be_settled_is_expected_or_left_out() {
+    let mut bench = Bench::new();
+    bench.observe(maybe(1_000, 5));
+    bench.observe(maybe(1_001, 6));
+    bench.observe(maybe(1_002, 8));
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(
+        (crosscheck.expected, crosscheck.pending_observations),
+        (1, 1)
+    );
+    bench.poll(1_500, drained());
+    bench.tick(5_600);
+    let [event] = bench.events()[..] else {
+        panic!("{:?}", bench.out);
+    };
+    assert_eq!(event.outcome, Outcome::Backfilled);
+    assert_eq!(event.verdict, Some(Verdict::Inferred));
+    assert_eq!(event.rule_keys.as_ref().unwrap()[0], (*b"opens").into());
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(
+        (crosscheck.maybe_settled_yes, crosscheck.maybe_settled_no),
+        (1, 1)
+    );
+    assert_eq!(crosscheck.maybe_unconfirmed, 1);
+    assert!(crosscheck.balances());
+}
+
+#[test]
+fn a_maybe_about_a_path_waits_until_the_path_was_looked_at() {
+    let mut bench = Bench::new();
+    bench.observe(maybe(1_000, 7));
+    assert_eq!(bench.correlator.crosscheck().expected, 0);
+    let mut places = Places::default();
+    places.look([], at(1_900), at(1_901));
+    bench.correlator.places_seen(places);
+    assert_eq!(bench.correlator.crosscheck().expected, 1);
+    bench.poll(2_000, drained());
+    bench.tick(5_600);
+    assert_eq!(bench.events()[0].outcome, Outcome::Backfilled);
+    assert!(bench.correlator.crosscheck().balances());
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
 use crate::probe::observation::{Observation, Verdict};
+use crate::probe::places::Places;
+use crate::probe::settle::Settled;
 
 /// What the eBPF witness watches, and what the rules say; implemented by the rule mirror.
 pub trait Watch {
@@ -17,6 +19,8 @@ pub trait Watch {
     fn judge_record(&self, fields: &SyscallFields) -> Option<Verdict>;
     /// What the rules in force say of an observed call; none where no rule asks for it.
     fn judge_observation(&self, observation: &Observation) -> Option<Verdict>;
+    /// What all that is known of an observed call says of a *maybe*.
+    fn settle(&self, observation: &Observation, places: &Places) -> Settled;
     /// The keys of the exit rule at this place of the list.
     fn keys(&self, rule: u16) -> Vec<Box<[u8]>>;
 }
@@ -39,6 +43,8 @@ pub(super) struct Witness {
     former: VecDeque<(u32, KtimeNs)>,
     attached: KtimeNs,
     detached: Option<KtimeNs>,
+    /// What the paths in the rules stand for.
+    pub(super) places: Places,
     /// Calls of these processes are not watched: our own, and the audit daemon's.
     pub(super) exempt: Vec<u32>,
 }
@@ -55,6 +61,7 @@ impl Witness {
             rules,
             former: VecDeque::new(),
             detached: None,
+            places: Places::default(),
             exempt,
         }
     }
@@ -96,6 +103,15 @@ impl Witness {
         (settled && attached)
             .then(|| self.rules.watch.judge_record(fields))
             .flatten()
+    }
+
+    /// Settles a *maybe* where that can be done by the rules it was judged by.
+    pub(super) fn settle(&self, observation: &Observation) -> Settled {
+        let current = self.rules.generation == observation.rules_generation;
+        if observation.verdict != Verdict::Maybe || !current {
+            return Settled::Open;
+        }
+        self.rules.watch.settle(observation, &self.places)
     }
 
     /// Whether the kernel should have reported a call, for all that is known now: the rules may have changed under it,

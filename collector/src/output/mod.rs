@@ -12,7 +12,7 @@ pub mod render;
 pub mod sink;
 pub mod sockaddr;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::config::{OutputConfig, Target};
 

@@ -65,7 +65,7 @@ pub(super) fn audit_event_of(records: &[(u16, &[u8])], completion: Completion) -
     }
 }
 
-pub(super) fn observation() -> Observation {
+pub(crate) fn observation() -> Observation {
     Observation {
         cpu: 1,
         sequence: 42,

@@ -26,6 +26,7 @@ use crate::pipeline::rules::Configured;
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::{News, netlink};
 use crate::probe::mirror::Mirror;
+use crate::probe::places::Places;
 
 /// How often status is read: so that what it shows is noticed within a second. A loss is attributed within one such
 /// interval.
@@ -100,6 +101,8 @@ pub(super) struct Polled {
     /// None where no rules are configured, or they have not been compared yet.
     pub(super) rules_in_sync: Option<bool>,
     pub(super) rules_reloads: BTreeMap<&'static str, u64>,
+    /// What the paths in the rules stand for; none where no rule has one, or nobody asks.
+    pub(super) places: Option<Places>,
 }
 
 /// The control thread's state.
@@ -241,6 +244,7 @@ impl Control {
                 .as_ref()
                 .map(|configured| configured.reloads().clone())
                 .unwrap_or_default(),
+            places: self.probe.as_mut().and_then(Probe::look_at_places),
         };
         self.tell(Message::Polled(Box::new(polled)));
     }

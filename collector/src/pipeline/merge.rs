@@ -187,7 +187,7 @@ impl Merge {
         }
     }
 
-    fn polled(&mut self, polled: Polled, datagrams_empty: bool) {
+    fn polled(&mut self, mut polled: Polled, datagrams_empty: bool) {
         let at = polled.at;
         let new = |last: &mut u64, total: u64| total.saturating_sub(std::mem::replace(last, total));
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -216,6 +216,9 @@ impl Merge {
             read(&self.reader.replace_requests),
         );
         self.core.poll(poll);
+        if let Some(places) = polled.places.take() {
+            self.core.correlator.places_seen(places);
+        }
         if truncated > 0 {
             self.core
                 .lose(Cause::SocketTruncated, truncated, LossUnit::Records, at);

@@ -13,6 +13,8 @@ use crate::pipeline::ring;
 use crate::pipeline::rules::held::Held;
 use crate::probe::load::{Counters, LogLevel, PROGRAMS, Witness, WitnessConfig, WitnessError};
 use crate::probe::mirror::Mirror;
+use crate::probe::places::Places;
+use crate::probe::resolve::Resolver;
 use crate::probe::ring::Ring;
 
 /// The loaded programs.
@@ -26,6 +28,7 @@ pub(super) struct Probe {
     /// By map, under its name in metrics.
     update_errors: BTreeMap<&'static str, u64>,
     peak: Peak,
+    resolver: Resolver,
 }
 
 /// A witness that has begun to watch.
@@ -81,6 +84,7 @@ impl Loaded {
             missed_runs: BTreeMap::new(),
             update_errors: BTreeMap::new(),
             peak: Peak::default(),
+            resolver: Resolver::default(),
         };
         Ok(Self { probe, ring })
     }
@@ -119,7 +123,13 @@ impl Probe {
         let mirror = Mirror::compile(rules);
         let set = self.witness.set_rules(&mirror, generation);
         self.count_update(set)?;
+        self.resolver.follow(rules);
         Ok(Box::new(mirror))
+    }
+
+    /// Looks at what the paths in the rules stand for.
+    pub(super) fn look_at_places(&mut self) -> Option<Places> {
+        self.resolver.look()
     }
 
     /// Leaves out the audit daemon's own calls, which the kernel never reports (kernel/auditsc.c `auditd_test_task`); the

@@ -10,7 +10,7 @@ use crate::probe::calls::{self, PermissionTest};
 use crate::probe::mirror::MANY_RULES;
 
 /// The record type whose loss loses the event (kernel/auditsc.c `audit_log_exit`).
-const SYSCALL_RECORD: u32 = 1300;
+pub(super) const SYSCALL_RECORD: u32 = 1300;
 
 /// A rule as tests that must all hold; never empty.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub(super) struct Compiled {
     pub(super) action: Action,
     pub(super) number: u16,
     pub(super) tests: Vec<Test>,
+    /// What the collector needs to settle the tests that cannot be judged: flags of a [`Plan`].
+    asks: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,35 +60,47 @@ const CERTAIN: Test = Test {
 
 /// Which facts beyond the usual ones a program compares: the BPF programs do not read the others.
 pub(super) fn asks(program: &[Compiled]) -> u16 {
+    let to_settle = program.iter().fold(0, |flags, rule| flags | rule.asks);
     program
         .iter()
         .flat_map(|rule| &rule.tests)
-        .fold(0, |flags, test| match test.fact {
+        .fold(to_settle, |flags, test| match test.fact {
             Fact::Auid | Fact::AuidSet | Fact::Session => flags | Plan::ASKS_LOGIN,
             Fact::Personality => flags | Plan::ASKS_PERSONALITY,
             _ => flags,
         })
 }
 
+/// What the collector needs to settle a comparison that the programs cannot judge, or not always.
+const fn asks_to_settle(field: Field) -> u16 {
+    match field {
+        Field::EXE => Plan::ASKS_EXE,
+        Field::DIR | Field::WATCH => Plan::ASKS_LINEAGE,
+        Field::GID | Field::EGID => Plan::ASKS_GROUPS,
+        _ => 0,
+    }
+}
+
 /// What is left of a rule of the exit list for one call; none where it cannot match.
 pub(super) fn exit(rule: &Rule, place: usize, arch: Arch, syscall: u32) -> Option<Compiled> {
     let mut tests = Vec::with_capacity(rule.conditions.len());
+    let mut asks = 0;
     for condition in &rule.conditions {
         match compile_condition(condition, arch, syscall) {
             Known::True => {}
             Known::False => return None,
-            Known::Open(test) => tests.push(test),
+            Known::Open(test) => {
+                asks |= asks_to_settle(condition.field);
+                tests.push(test);
+            }
         }
     }
-    Some(finish(
-        rule.action,
-        u16::try_from(place).unwrap_or(MANY_RULES),
-        tests,
-    ))
+    let number = u16::try_from(place).unwrap_or(MANY_RULES);
+    Some(finish(rule.action, number, tests, asks))
 }
 
 /// Puts the tests that decide before those that cannot: all must hold, so their order is free.
-fn finish(action: Action, number: u16, mut tests: Vec<Test>) -> Compiled {
+fn finish(action: Action, number: u16, mut tests: Vec<Test>, asks: u16) -> Compiled {
     tests.sort_by_key(|test| test.fact == Fact::Unjudged);
     tests.dedup();
     if tests.is_empty() {
@@ -96,6 +110,7 @@ fn finish(action: Action, number: u16, mut tests: Vec<Test>) -> Compiled {
         action,
         number,
         tests,
+        asks,
     }
 }
 
@@ -171,7 +186,7 @@ fn compile_condition(condition: &rules::Condition, arch: Arch, syscall: u32) -> 
 }
 
 /// Users and groups.
-fn identity(field: Field, value: u32) -> Option<(Fact, u32)> {
+pub(super) fn identity(field: Field, value: u32) -> Option<(Fact, u32)> {
     Some(match field {
         Field::UID => (Fact::Uid, value),
         Field::EUID => (Fact::Euid, value),
@@ -221,7 +236,11 @@ pub(super) fn exclude(rules: &[&Rule]) -> Vec<Compiled> {
             continue;
         }
         let mut tests = Vec::new();
+        let mut asks = 0;
         for condition in &rule.conditions {
+            if condition.field == Field::EXE {
+                asks = Plan::ASKS_EXE;
+            }
             let Some(comparison) = comparison(condition.operator) else {
                 continue 'rules;
             };
@@ -254,12 +273,12 @@ pub(super) fn exclude(rules: &[&Rule]) -> Vec<Compiled> {
         if after_unknown {
             tests.push(UNJUDGED);
         }
-        compiled.push(finish(Action::Never, MANY_RULES, tests));
+        compiled.push(finish(Action::Never, MANY_RULES, tests, asks));
     }
     compiled
 }
 
-fn comparison(operator: Operator) -> Option<Comparison> {
+pub(super) fn comparison(operator: Operator) -> Option<Comparison> {
     Some(match operator {
         Operator::EQUAL => Comparison::EQUAL,
         Operator::NOT_EQUAL => Comparison::NOT_EQUAL,
@@ -274,7 +293,7 @@ fn comparison(operator: Operator) -> Option<Comparison> {
 }
 
 /// `audit_comparator` where the left-hand side is known already.
-fn compare(left: u32, comparison: Comparison, right: u32) -> bool {
+pub(super) fn compare(left: u32, comparison: Comparison, right: u32) -> bool {
     match comparison {
         Comparison::EQUAL => left == right,
         Comparison::NOT_EQUAL => left != right,

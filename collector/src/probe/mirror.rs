@@ -20,6 +20,8 @@ use crate::audit::rules::{Action, FilterList, Rule};
 use crate::probe::calls;
 use crate::probe::compile::{self, Compiled, Groups};
 use crate::probe::observation::{Observation, Verdict};
+use crate::probe::places::Places;
+use crate::probe::settle::{self, Settled};
 
 /// In place of a rule's number where a program did not fit.
 pub(super) const MANY_RULES: u16 = u16::MAX - 1;
@@ -34,6 +36,8 @@ pub struct Mirror {
     keys: Vec<Vec<Box<[u8]>>>,
     /// System calls whose rules did not fit.
     overflowed: u32,
+    /// The rules themselves, to settle what the programs leave open.
+    rules: Vec<Rule>,
 }
 
 /// What the rules say of a call.
@@ -59,6 +63,7 @@ impl Mirror {
                 .map(|rule| rule.keys().map(Into::into).collect())
                 .collect(),
             overflowed: 0,
+            rules: rules.to_vec(),
         };
         // Many calls are named by the same rules: they share a program.
         let mut programs = HashMap::new();
@@ -107,6 +112,11 @@ impl Mirror {
             verdict: verdict(judgement.ruling),
             rule: rule_number(judgement.rule),
         }
+    }
+
+    /// Settles a call that the programs could not judge, with all that is known of it.
+    pub fn settle(&self, seen: &Observation, places: &Places) -> Settled {
+        settle::settle(&self.rules, seen, places)
     }
 
     /// How many rules the exit list has.

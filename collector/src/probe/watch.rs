@@ -7,6 +7,8 @@ use crate::audit::records::SyscallFields;
 use crate::correlate::witness::Watch;
 use crate::probe::mirror::{Mirror, facts_of};
 use crate::probe::observation::{Observation, Verdict};
+use crate::probe::places::Places;
+use crate::probe::settle::Settled;
 
 impl Watch for Mirror {
     fn covers(&self, arch: u32, syscall: u32) -> bool {
@@ -23,6 +25,10 @@ impl Watch for Mirror {
         let facts = facts_of(observation);
         self.judge(Arch(observation.arch), observation.syscall, &facts)
             .verdict
+    }
+
+    fn settle(&self, observation: &Observation, places: &Places) -> Settled {
+        Mirror::settle(self, observation, places)
     }
 
     fn keys(&self, rule: u16) -> Vec<Box<[u8]>> {

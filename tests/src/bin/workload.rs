@@ -20,6 +20,9 @@ struct Cli {
     /// Become this user and group first
     #[arg(long)]
     uid: Option<u32>,
+    /// Have this directory for a root, before that
+    #[arg(long)]
+    chroot: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -81,6 +84,10 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    if let Some(root) = &cli.chroot {
+        nix::unistd::chroot(root).context("cannot change the root")?;
+        std::env::set_current_dir("/")?;
+    }
     if let Some(uid) = cli.uid {
         become_user(uid)?;
     }
