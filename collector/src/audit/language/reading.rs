@@ -91,6 +91,9 @@ impl<'a> Reading<'a> {
             return Ok(self.line);
         }
         for found in Options::new(words) {
+            if self.is_hopeless() {
+                break;
+            }
             match found {
                 Ok(found) => self.option(&found, words),
                 Err(fault) => self.fault(fault),
@@ -102,6 +105,11 @@ impl<'a> Reading<'a> {
         } else {
             Err(self.faults)
         }
+    }
+
+    /// Whether there are so many faults or conditions that the rest of the line is not worth the time.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.faults.len() == FAULT_LIMIT || self.places.len() > CONDITION_LIMIT
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {

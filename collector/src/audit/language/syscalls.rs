@@ -42,6 +42,7 @@ impl Reading<'_> {
             match name {
                 b"" => {}
                 b"all" => self.rule.syscalls = Rule::always_exit().all_syscalls().syscalls,
+                _ if self.is_hopeless() => break,
                 _ => {
                     let Some(number) = self.syscall(list, arch, name, span.clone()) else {
                         continue;

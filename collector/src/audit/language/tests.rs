@@ -2,6 +2,8 @@
 
 mod round_trip;
 
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::audit::rules::{Action, Field, FilterList, Operator, Permissions, Placement, Rule};
 use crate::audit::status::StatusField;
@@ -406,6 +408,15 @@ fn keys_and_conditions_have_their_bounds() {
     let line = |count| format!("-a always,exit{}", " -F pid=1".repeat(count));
     assert!(read(&line(63)).is_ok());
     assert_eq!(faults(&line(100)).len(), 1);
-    let many = format!("-a always,exit -S {}", "x,".repeat(2000));
-    assert!(read(&many).unwrap_err().len() <= 32);
+    let calls = "opneat,".repeat(15_000);
+    let fields = "-F\0nosuch=1\0".repeat(8_000);
+    for line in [
+        format!("-a\0always,exit\0-S\0{calls}"),
+        format!("-a\0always,exit\0{fields}"),
+    ] {
+        let start = Instant::now();
+        let words: Vec<_> = line.split('\0').collect();
+        assert_eq!(parse_arguments(&words, &Example).unwrap_err().len(), 32);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
 }
