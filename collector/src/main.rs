@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use collector::cli::{self, Cli, Command, ReplayArgs, ReportArgs, RunArgs};
 use collector::command::status::{self, StatusError};
-use collector::command::{CommandError, auditctl, control, doctor, replay};
+use collector::command::{CommandError, control, doctor, replay};
 use collector::config::{ConfigError, Level};
 use collector::output::{identity::Identity, render::Renderer};
 use collector::pipeline::{self, RunError};
@@ -25,11 +25,7 @@ fn main() -> ExitCode {
         Command::Rules(arguments) => control::run_rules(&arguments).map_err(Into::into),
         Command::Set(arguments) => control::run_set(&arguments).map_err(Into::into),
         Command::Message { text } => control::run_message(&text).map_err(Into::into),
-        Command::Auditctl { arguments } => Ok(auditctl::run(
-            &arguments,
-            &mut io::stdout().lock(),
-            &mut io::stderr().lock(),
-        )),
+        Command::Auditctl { arguments } => Ok(control::run_auditctl(&arguments)),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -81,6 +81,7 @@ pub enum RulesCommand {
 
 /// What `set` takes.
 #[derive(Args, Debug)]
+#[command(override_usage = "audit-collector set [--json] SETTING…")]
 #[group(required = true, multiple = true, id = "changes")]
 pub struct SetArgs {
     /// 0 (off), 1 (on), 2 (on, and everything locked until the next reboot)

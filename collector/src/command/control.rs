@@ -1,9 +1,10 @@
 //! From the arguments of the commands that change rules and settings to the commands.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::{CommandError, Format, rules, set};
+use super::{CommandError, Format, auditctl, message, rules, set};
 use crate::audit::feature::Feature;
 use crate::audit::status::{StatusChange, StatusField};
 use crate::cli::{ReportArgs, RulesCommand, SetArgs};
@@ -45,7 +46,9 @@ pub fn run_rules(command: &RulesCommand) -> Result<u8, CommandError> {
             };
             rules::check(paths, fatal, report.format(), out)
         }
-        RulesCommand::Diff { paths, report } => rules::diff(paths, report.format(), out),
+        RulesCommand::Diff { paths, report } => {
+            rules::diff(paths, report.format(), out, &mut io::stderr())
+        }
     }?;
     out.flush()?;
     Ok(code)
@@ -92,8 +95,17 @@ pub fn run_set(arguments: &SetArgs) -> Result<u8, CommandError> {
 ///
 /// # Errors
 /// As the command.
-pub fn run_message(text: &std::ffi::OsStr) -> Result<u8, CommandError> {
-    super::message::run(text.as_bytes())
+pub fn run_message(text: &OsStr) -> Result<u8, CommandError> {
+    message::run(text.as_bytes())
+}
+
+/// `audit-collector auditctl …`, with auditctl's exit codes.
+pub fn run_auditctl(arguments: &[OsString]) -> u8 {
+    auditctl::run(
+        arguments,
+        &mut io::stdout().lock(),
+        &mut io::stderr().lock(),
+    )
 }
 
 impl ReportArgs {

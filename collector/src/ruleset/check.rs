@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use super::order::by_version;
-use super::place::SourceLine;
+use super::place::{Place, SourceLine};
 use super::set::RuleSet;
 use super::wanted::{Asked, Wanted};
 use crate::audit::language::{Directive, Fault};
@@ -42,12 +42,16 @@ pub struct Finding {
     pub suggestion: Option<String>,
 }
 
+/// The faults alone, in the order the lines are loaded in.
+pub fn faults(set: &RuleSet) -> Vec<Finding> {
+    set.faults()
+        .map(|(entry, fault)| Finding::of_fault(Severity::Fault, &entry.source, fault))
+        .collect()
+}
+
 /// Everything there is to say about the files, by file and line.
 pub fn check(set: &RuleSet) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = set
-        .faults()
-        .map(|(entry, fault)| Finding::of_fault(Severity::Fault, &entry.source, fault))
-        .collect();
+    let mut findings = faults(set);
     for entry in set.entries() {
         for warning in entry.line.iter().flat_map(|line| &line.warnings) {
             findings.push(Finding::of_fault(Severity::Warning, &entry.source, warning));
@@ -60,11 +64,10 @@ pub fn check(set: &RuleSet) -> Vec<Finding> {
     shadow::find(&wanted, &mut findings);
     twin::find(&wanted, &mut findings);
     findings.sort_by(|one, other| {
-        let file = |finding: &Finding| Arc::clone(&finding.source.place.file);
-        let (one_file, other_file) = (file(one), file(other));
-        let name = |file: &Arc<std::path::Path>| file.as_os_str().as_bytes().to_vec();
-        by_version(&name(&one_file), &name(&other_file))
-            .then_with(|| one.source.place.line.cmp(&other.source.place.line))
+        let (here, there) = (&one.source.place, &other.source.place);
+        let name = |place: &Place| place.file.as_os_str().as_bytes().to_owned();
+        by_version(&name(here), &name(there))
+            .then_with(|| here.line.cmp(&there.line))
             .then_with(|| one.span.start.cmp(&other.span.start))
     });
     findings

@@ -83,7 +83,9 @@ pub enum Refusal {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Lines are wrong, see [`RuleSet::faults`]. Nothing was touched.
-    #[error("nothing was loaded: {count} fault(s) in the files, the first in {first}")]
+    #[error(
+        "{count} fault(s) in the rule files, the first in {first}; the kernel was not asked for anything"
+    )]
     Faults {
         /// How many.
         count: usize,
@@ -146,16 +148,7 @@ impl std::fmt::Display for LineError {
 /// See [`LoadError`]; after each of them the kernel's rules and settings are as before, except for
 /// [`LoadError::NotRestored`].
 pub fn load(client: &mut Client, set: &RuleSet) -> Result<Loaded, LoadError> {
-    let fatal: Vec<_> = set
-        .faults()
-        .filter(|(entry, _)| entry.on_error == OnError::Restore)
-        .collect();
-    if let Some((entry, _)) = fatal.first() {
-        return Err(LoadError::Faults {
-            count: fatal.len(),
-            first: entry.source.place.clone(),
-        });
-    }
+    set.must_be_sound()?;
     let status = client.status()?;
     let before = client.rules()?;
     let wanted = set.wanted(&before);
@@ -181,6 +174,25 @@ pub fn load(client: &mut Client, set: &RuleSet) -> Result<Loaded, LoadError> {
     }
     loading.make(&wanted).map_err(|at| loading.undo(at))?;
     Ok(std::mem::take(&mut loading.done))
+}
+
+impl RuleSet {
+    /// Refuses files with a fault that no `-c` or `-i` before it lets pass.
+    ///
+    /// # Errors
+    /// [`LoadError::Faults`]
+    pub fn must_be_sound(&self) -> Result<(), LoadError> {
+        let mut fatal = self
+            .faults()
+            .filter(|(entry, _)| entry.on_error == OnError::Restore);
+        match fatal.next() {
+            None => Ok(()),
+            Some((first, _)) => Err(LoadError::Faults {
+                count: 1 + fatal.count(),
+                first: first.source.place.clone(),
+            }),
+        }
+    }
 }
 
 /// A load under way. Dropped in the middle of it, by a panic, it puts everything back.

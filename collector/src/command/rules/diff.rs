@@ -5,28 +5,27 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{count, line, print_json, read, rule_json};
+use super::{count, excerpt, line, print_json, read, rule_json};
 use crate::audit::client::Client;
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 use crate::command::{CommandError, Format};
-use crate::ruleset::{LoadError, OnError, Trust, WantedRule, difference};
+use crate::ruleset::{Trust, WantedRule, check, difference};
 
 /// Prints what loading the files would change about the rules. The exit code is 1 where that is anything.
 ///
 /// # Errors
 /// Where a file cannot be read or has a fault, the kernel does not tell, or `out` cannot be written.
-pub fn diff(paths: &[PathBuf], format: Format, out: &mut impl Write) -> Result<u8, CommandError> {
+pub fn diff(
+    paths: &[PathBuf],
+    format: Format,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> Result<u8, CommandError> {
     let set = read(paths, Trust::Anyone)?;
-    let mut faults = set
-        .faults()
-        .filter(|(entry, _)| entry.on_error == OnError::Restore);
-    if let Some((first, _)) = faults.next() {
-        return Err(LoadError::Faults {
-            count: 1 + faults.count(),
-            first: first.source.place.clone(),
-        }
-        .into());
+    for finding in check::faults(&set) {
+        errors.write_all(excerpt(&finding).as_bytes())?;
     }
+    set.must_be_sound()?;
     let loaded = Client::connect()?.rules()?;
     let wanted = set.wanted(&loaded);
     let difference = difference(&loaded, &wanted);

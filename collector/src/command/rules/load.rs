@@ -11,7 +11,7 @@ use crate::audit::client::Client;
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
 use crate::command::held_signals::HeldSignals;
 use crate::command::{CommandError, Format};
-use crate::ruleset::check::{Finding, Severity};
+use crate::ruleset::check;
 use crate::ruleset::{self, LineError, Loaded, OnError, RuleSet, Trust};
 
 /// Loads the files and says how many of their rules the kernel has then. Lines with faults are shown on `errors`.
@@ -27,16 +27,7 @@ pub fn load(
     errors: &mut impl Write,
 ) -> Result<u8, CommandError> {
     let set = read(paths, Trust::Root)?.with_on_error(on_error);
-    let faults: Vec<Finding> = set
-        .faults()
-        .map(|(entry, fault)| Finding {
-            severity: Severity::Fault,
-            source: entry.source.clone(),
-            span: fault.span.clone(),
-            what: fault.what.clone(),
-            suggestion: fault.suggestion.clone(),
-        })
-        .collect();
+    let faults = check::faults(&set);
     for finding in &faults {
         errors.write_all(excerpt(finding).as_bytes())?;
     }
