@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
 use audit_collector_tests::built_folder;
-use audit_collector_tests::process::{Ended, run_to_end};
+use audit_collector_tests::process::{Collector, Ended, run_to_end};
 use audit_collector_tests::requirement::{self, Requirement};
 use collector::audit::arch::Arch;
 use collector::audit::rules::Rule;
@@ -416,13 +416,22 @@ fn settings_are_set_by_the_names_the_status_prints() {
 }
 
 #[test]
-fn a_message_that_the_log_cannot_hold_is_refused() {
-    if !requirement::met(&[Requirement::AuditControl]) {
+fn a_message_reaches_the_log() {
+    if !requirement::met(&[Requirement::AuditControl, Requirement::DaemonSeat]) {
         return;
     }
-    // Auditing is off: the kernel accepts the message and drops it.
-    let _guard = AuditGuard::take().unwrap();
-    done(&["message", "audit-collector-test says hello"]);
-    failed(&["message", ""], EXIT_USAGE);
+    let mut guard = AuditGuard::take().unwrap();
     failed(&["message", "two\nlines"], EXIT_USAGE);
+    let collector = Collector::start(&["--mode=daemon", "--enable=true", "--ebpf=off"]).unwrap();
+    let text = "audit-collector-test says hello";
+    done(&["message", text]);
+    done(&["auditctl", "-m", text]);
+    let output = collector.stop().unwrap().output;
+    let output = String::from_utf8_lossy(&output);
+    assert_eq!(
+        output.matches(&format!("text={text} exe=")).count(),
+        2,
+        "{output}"
+    );
+    guard.check_restored(&[]).unwrap();
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 use nix::unistd::Uid;
 
 use super::held_signals::HeldSignals;
+use super::message;
 use crate::audit::client::{Client, ClientError, UserMessage, UserMessageError};
 use crate::audit::feature::{FeatureLock, FeatureState};
 use crate::audit::language::{self, Directive, Line};
@@ -151,7 +152,8 @@ impl<O: Write, E: Write> Auditctl<'_, O, E> {
                     self.client()?.make_equivalent(mount, subtree)?;
                 }
                 Directive::Message { text } => {
-                    let message = UserMessage::new(RecordType::USER, text)?;
+                    let text = message::fields(text);
+                    let message = UserMessage::new(RecordType::USER, &text)?;
                     self.client()?.user_message(&message)?;
                 }
                 Directive::Status => {

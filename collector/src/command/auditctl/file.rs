@@ -1,11 +1,11 @@
 //! `auditctl -R`: a file of rules, line by line.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 
 use super::{Auditctl, DONE, FILE_FAILED, Failure, HeldSignals};
 use crate::audit::language::{self, Directive};
-use crate::ruleset::source::{self, ReadError, Trust};
+use crate::ruleset::source::{self, Trust};
 use crate::ruleset::{LocalHost, OnError};
 
 impl<O: Write, E: Write> Auditctl<'_, O, E> {
@@ -28,10 +28,6 @@ impl<O: Write, E: Write> Auditctl<'_, O, E> {
         }
         let lines = match source::read_file(path, Trust::Root) {
             Ok(lines) => lines,
-            Err(ReadError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                self.say(&format!("there is no {}", path.display()));
-                return DONE;
-            }
             Err(error) => {
                 self.say(&error.to_string());
                 return FILE_FAILED;
