@@ -96,10 +96,17 @@ fn capture_path(slot: &mut Slot, path: u64) {
         )
     };
     // A full slot may be the beginning of something longer.
-    if length > 0 && length < SLOT_BYTES as i64 {
-        slot.length = length as u32 - 1;
+    if (0..SLOT_BYTES as i64).contains(&length) {
+        slot.length = without_nul(length) as u32;
         slot.flags = Slot::FILLED;
     }
+}
+
+/// The length of a string that bpf_probe_read_user_str copied, which counts the NUL; older kernels (6.1 and 6.12) do not
+/// where the string is empty (mm/maccess.c `strncpy_from_user_nofault`).
+#[inline(always)]
+fn without_nul(length: i64) -> u64 {
+    if length == 0 { 0 } else { length as u64 - 1 }
 }
 
 #[inline(always)]
@@ -223,7 +230,7 @@ fn push_path(scratch: *mut Scratch, plus_one: u64, in_flight: *const InFlight, s
             return;
         }
         let length = bpf_probe_read_user_str(target.cast(), PATH_BYTES as u32, path as *const _);
-        if length <= 0 {
+        if length < 0 {
             unreadable(scratch, label);
             return;
         }
@@ -233,7 +240,7 @@ fn push_path(scratch: *mut Scratch, plus_one: u64, in_flight: *const InFlight, s
         } else {
             string_flags::LATE
         };
-        grow(scratch, length as u64 - 1);
+        grow(scratch, without_nul(length));
         seal(scratch, label, flags);
     }
 }
