@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::balance::Balance;
 use crate::exposition::{self, Answer, Samples};
+use crate::requirement::patience;
 use crate::stream::Stream;
 
 /// How long the collector may take to say that it has started: loading BPF programs takes the verifier a while.
@@ -102,7 +103,7 @@ impl Collector {
 
     fn wait_until_started(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
-        while began.elapsed() < START_TIME {
+        while began.elapsed() < patience(START_TIME) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the collector ended with {status}: {}", self.stderr());
             }
@@ -123,7 +124,7 @@ impl Collector {
     /// Where it does not within the time a start may take.
     pub fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
-        while began.elapsed() < START_TIME {
+        while began.elapsed() < patience(START_TIME) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the collector ended with {status}: {}", self.stderr());
             }
@@ -225,7 +226,7 @@ impl Collector {
     /// Sends `signal` and waits for the end.
     ///
     /// # Errors
-    /// Where it does not end within [`STOP_TIME`].
+    /// Where it does not end within [`STOP_TIME`], and a virtual machine's share of patience.
     pub fn end_with(&mut self, signal: Signal) -> anyhow::Result<(ExitStatus, Duration)> {
         let began = Instant::now();
         kill(Pid::from_raw(self.child.id() as i32), signal)
@@ -235,7 +236,7 @@ impl Collector {
                 return Ok((status, began.elapsed()));
             }
             ensure!(
-                began.elapsed() < STOP_TIME,
+                began.elapsed() < patience(STOP_TIME),
                 "the collector lives {STOP_TIME:?} after {signal}: {}",
                 self.stderr()
             );

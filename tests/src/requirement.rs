@@ -6,10 +6,12 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use collector::audit::client::Client;
 use collector::audit::privilege::{Capability, Privileges};
 use collector::audit::rules::Rule;
+use collector::probe::features;
 
 use crate::audit_state::KEY;
 use crate::lock::KernelLock;
@@ -74,6 +76,9 @@ impl Requirement {
                 if !Path::new("/sys/kernel/btf/vmlinux").exists() {
                     return Some("the kernel has no BTF (/sys/kernel/btf/vmlinux)".into());
                 }
+                if features::confidential() {
+                    return Some("lockdown=confidentiality keeps BPF programs from reading".into());
+                }
                 lacks(&[Capability::Bpf, Capability::Perfmon])
             }
             Self::CompatCalls => {
@@ -88,11 +93,7 @@ impl Requirement {
             Self::Program(name) => find_program(name)
                 .is_none()
                 .then(|| format!("{name} is not installed (`cargo xtask setup --tests`)")),
-            Self::Disposable => {
-                let options = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-                let disposable = options.split_whitespace().any(|word| word == DISPOSABLE);
-                (!disposable).then(|| VIRTUAL_MACHINE.into())
-            }
+            Self::Disposable => (!in_virtual_machine()).then(|| VIRTUAL_MACHINE.into()),
         }
     }
 }
@@ -127,6 +128,21 @@ pub fn met(requirements: &[Requirement]) -> bool {
             .expect("the report of what could not run can be written");
     }
     false
+}
+
+/// Whether this kernel runs in one of `cargo xtask vm`'s machines.
+pub fn in_virtual_machine() -> bool {
+    let options = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    options.split_whitespace().any(|word| word == DISPOSABLE)
+}
+
+/// A time limit as it is to be taken here: the processor of a virtual machine is emulated, some ten times as slow.
+pub fn patience(limit: Duration) -> Duration {
+    if in_virtual_machine() {
+        10 * limit
+    } else {
+        limit
+    }
 }
 
 /// The first folder of `PATH`, then of the system's own, that holds `program`.

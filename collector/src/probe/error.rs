@@ -114,6 +114,16 @@ pub(super) fn program_error(
 ) -> WitnessError {
     if let ProgramError::LoadError { verifier_log, .. } = &source {
         let words = verifier_log.to_string();
+        // Lockdown takes the helpers away that read memory, which the verifier reports as if the program were wrong.
+        let without_helper = ["cannot use helper", "unknown func"]
+            .iter()
+            .any(|complaint| words.contains(complaint));
+        if without_helper && features::confidential() {
+            return WitnessError::Permission {
+                operation: "loading a program",
+                reason: "lockdown=confidentiality forbids reading the kernel's memory".to_owned(),
+            };
+        }
         if !words.trim().is_empty() {
             return WitnessError::Verifier {
                 program,

@@ -103,11 +103,17 @@ pub(crate) fn release() -> String {
         .unwrap_or_else(|_| "?".to_owned())
 }
 
-/// The word in brackets of `none [integrity] confidentiality`.
-fn lockdown() -> Option<String> {
+/// The lockdown mode in force, the word in brackets of `none [integrity] confidentiality`; none where the kernel does not
+/// say.
+pub fn lockdown() -> Option<String> {
     let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     let (_, after) = text.split_once('[')?;
     Some(after.split_once(']')?.0.to_owned())
+}
+
+/// Whether BPF programs may not read the kernel's memory, which the witness cannot do without.
+pub fn confidential() -> bool {
+    lockdown().as_deref() == Some("confidentiality")
 }
 
 fn one_line(error: &dyn std::error::Error) -> String {
