@@ -246,6 +246,29 @@ fn drift_is_told_at_once_and_so_is_its_end() {
 }
 
 #[test]
+fn drift_is_noticed_while_auditing_is_off_and_no_record_tells_of_it() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let file = RuleFile::of_calls(60_050, &[], &["openat"]);
+    let mut guard = AuditGuard::take().unwrap();
+    guard
+        .set(&StatusChange {
+            enabled: Some(0),
+            ..StatusChange::default()
+        })
+        .unwrap();
+    let more = ["--ebpf=off", "--enable=false", "--rules-remove-at-exit"];
+    let collector = start(&file, &more);
+    gauge(&collector, "rules_in_sync", 1.0);
+    guard.delete_rule(&file.rule("openat")).unwrap();
+    let (took, _) = told(&collector, "rules_drifted", 1, AT_ONCE);
+    println!("drift was told after {took:?}");
+    collector.stop().unwrap();
+    assert!(!kernel_rules().contains(&file.rule("openat")));
+}
+
+#[test]
 fn rules_taken_out_are_put_back_and_the_calls_in_between_are_given_back_with_the_cause() {
     if !requirement::met(&[NEEDED[0], NEEDED[1], Requirement::Ebpf]) {
         return;

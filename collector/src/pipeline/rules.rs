@@ -7,7 +7,7 @@ mod drift;
 pub(super) mod files;
 pub(super) mod held;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::audit::client::Client;
@@ -66,8 +66,20 @@ impl Configured {
 
     /// Compares; says what is new of how the rules stand.
     pub(super) fn compare(&mut self, loaded: &[Rule]) -> Option<News> {
-        let wanted = self.set.wanted(loaded);
-        let drift = Drift::of(&ruleset::difference(loaded, &wanted));
+        let mut wanted = self.set.wanted(loaded);
+        let drift = if wanted.clears {
+            Drift::of(&ruleset::difference(loaded, &wanted))
+        } else {
+            // Of rules the files do not speak of, a second one is none of their business either.
+            let mut met = HashSet::new();
+            let loaded: Vec<Rule> = loaded
+                .iter()
+                .filter(|rule| met.insert(*rule))
+                .cloned()
+                .collect();
+            wanted = self.set.wanted(&loaded);
+            Drift::of(&ruleset::difference(&loaded, &wanted))
+        };
         let before = self.drift.replace(drift.clone());
         if before.as_ref() == Some(&drift) || (before.is_none() && drift.is_none()) {
             return None;
@@ -161,6 +173,59 @@ fn with_sources(error: &LoadError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::language;
+    use crate::ruleset::{LocalHost, Trust};
+
+    fn configured(lines: &str) -> Configured {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, lines).unwrap();
+        let set = RuleSet::read(&[file.path()], Trust::Anyone, |line| {
+            language::parse_line(line, &LocalHost)
+        });
+        Configured::new(set.unwrap(), Upkeep::PutBack)
+    }
+
+    fn rule(key: &str) -> Rule {
+        Rule::always_exit().all_syscalls().key(key)
+    }
+
+    #[test]
+    fn a_change_of_the_drift_is_told_once_and_so_is_its_end() {
+        let mut configured =
+            configured("-D\n-a always,exit -S all -k a\n-a always,exit -S all -k b\n");
+        assert_eq!(configured.in_sync(), None);
+        assert_eq!(configured.compare(&[rule("a"), rule("b")]), None);
+        assert_eq!(configured.in_sync(), Some(true));
+        let now = Instant::now();
+        assert!(!configured.is_due(now));
+        let (what, text) = configured.compare(&[rule("b"), rule("c")]).unwrap();
+        assert_eq!(what, StateChange::RulesDrifted);
+        assert!(
+            text.contains("1 missing") && text.contains("1 too many"),
+            "{text}"
+        );
+        assert_eq!(configured.compare(&[rule("b"), rule("c")]), None);
+        assert!(configured.is_due(now));
+        let (_, text) = configured.compare(&[rule("b"), rule("a")]).unwrap();
+        assert!(text.contains("1 out of place"), "{text}");
+        let (what, _) = configured.compare(&[rule("a"), rule("b")]).unwrap();
+        assert_eq!(what, StateChange::RulesInSync);
+    }
+
+    #[test]
+    fn files_that_do_not_clear_the_list_say_nothing_of_the_rules_of_others() {
+        let mut configured = configured("-a always,exit -S all -k a\n");
+        assert_eq!(
+            configured.compare(&[rule("x"), rule("x"), rule("a"), rule("y")]),
+            None
+        );
+        assert_eq!(configured.in_sync(), Some(true));
+        let (_, text) = configured.compare(&[rule("x"), rule("x")]).unwrap();
+        assert!(
+            text.contains("1 missing") && !text.contains("too many"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn the_first_time_is_at_once_and_a_fight_slows_down() {
