@@ -34,9 +34,10 @@ const POLL: Duration = Duration::from_millis(900);
 /// How often the rules are read without a sign that they changed, at least. The record of a change comes behind all others
 /// that wait, and not at all while auditing is off or another process is the daemon.
 const REREAD_RULES: Duration = Duration::from_secs(10);
-/// Reading them without a sign may take this part of the time.
-const REREAD_SHARE: u32 = 200;
-/// How soon they are read again: who changes one rule often changes many.
+/// How often at most; in between, as often as takes a hundredth of the time.
+const REREAD_SOONEST: Duration = Duration::from_millis(500);
+const REREAD_SHARE: u32 = 100;
+/// How soon after a reading they are read again where a record says that they changed: who changes one rule often changes many.
 const REREAD_PAUSE: Duration = Duration::from_millis(100);
 /// How much older than the change its record's stamp may be.
 const STAMP_LAG: Duration = Duration::from_millis(10);
@@ -319,7 +320,7 @@ impl Control {
         }
         match &self.configured {
             Some(configured) if self.keeps_rules() && configured.is_due(now) => now,
-            _ => read + (took * REREAD_SHARE).clamp(POLL, REREAD_RULES),
+            _ => read + (took * REREAD_SHARE).clamp(REREAD_SOONEST, REREAD_RULES),
         }
     }
 

@@ -1,9 +1,9 @@
 //! The audit pid while the collector is the daemon: noticing that the kernel no longer sends to us, and taking it back.
 //!
-//! A kernel of today gives the pid to another process only once it cannot reach ours: the socket is closed, or tied to
-//! a port that is not the kernel's, which a process that may reach into ours can do (kernel/audit.c `audit_replace`,
-//! `auditd_reset`). Older ones also let go of a daemon that was slow. And it takes the pid back for us only on the
-//! same terms. Decides; what is sent and read is the control thread's.
+//! The kernel gives the pid to another process only once it cannot reach ours: the socket is closed, or tied to a port
+//! that is not the kernel's, which a process that may reach into ours can do (Linux 6.12, kernel/audit.c `audit_replace`,
+//! `auditd_reset`). And it gives the pid back to us only on the same terms. Decides; what is sent and read is the
+//! control thread's.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
