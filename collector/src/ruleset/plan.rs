@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::wanted::{is_same, lists, names_classes};
+use super::wanted::lists;
 use crate::audit::rules::{FilterList, Placement, Rule};
 
 /// One request.
@@ -36,12 +36,7 @@ pub(super) fn places(loaded: &[Rule], wanted: &[&Rule]) -> Vec<Vec<usize>> {
     }
     wanted
         .iter()
-        .map(|rule| match names_classes(rule) {
-            true => (0..loaded.len())
-                .filter(|index| is_same(rule, &loaded[*index]))
-                .collect(),
-            false => at.get(rule).cloned().unwrap_or_default(),
-        })
+        .map(|rule| at.get(rule).cloned().unwrap_or_default())
         .collect()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::place::SourceLine;
 use super::set::{Entry, OnError, RuleSet};
 use crate::audit::language::Directive;
-use crate::audit::rules::{FilterList, Placement, Rule, SYSCALL_LIMIT};
+use crate::audit::rules::{FilterList, Placement, Rule};
 use crate::audit::status::StatusField;
 
 /// The line that asks for something.
@@ -150,10 +150,6 @@ impl Draft {
     }
 
     fn add(&mut self, rule: &Rule, placement: Placement, asked: Asked) {
-        let mut added = WantedRule {
-            rule: rule.clone(),
-            asked: Some(asked.clone()),
-        };
         if let Some(there) = self.find(rule) {
             let first = there.asked.clone();
             if placement == Placement::Last {
@@ -161,15 +157,16 @@ impl Draft {
                 self.wanted.repeated.push((asked, first));
                 return;
             }
-            self.wanted.repeated.push((asked, first));
-            // The kernel's own words for the rule stay.
-            if let Some(there) = self.take(rule) {
-                added.rule = there.rule;
-            }
+            self.wanted.repeated.push((asked.clone(), first));
+            self.take(rule);
         }
+        let added = WantedRule {
+            rule: rule.clone(),
+            asked: Some(asked),
+        };
         match placement {
             Placement::First => {
-                self.met.insert(added.rule.clone());
+                self.met.insert(rule.clone());
                 self.list(rule).push_front(added);
             }
             Placement::Last => self.append(added),
@@ -192,11 +189,11 @@ impl Draft {
     }
 
     fn index(&self, rule: &Rule) -> Option<usize> {
-        if !names_classes(rule) && !self.met.contains(rule) {
+        if !self.met.contains(rule) {
             return None;
         }
         let list = self.lists.get(&rule.list)?;
-        list.iter().position(|wanted| is_same(rule, &wanted.rule))
+        list.iter().position(|wanted| wanted.rule == *rule)
     }
 
     fn list(&mut self, rule: &Rule) -> &mut VecDeque<WantedRule> {
@@ -208,29 +205,6 @@ impl Draft {
 pub fn has_key_like(rule: &Rule, key: &[u8]) -> bool {
     rule.keys()
         .any(|have| key.is_empty() || have.windows(key.len()).any(|part| part == key))
-}
-
-/// The first system call number that stands for a class of calls (`AUDIT_SYSCALL_CLASSES` in
-/// include/uapi/linux/audit.h): the kernel replaces it by the calls of the class.
-const FIRST_CLASS: u32 = SYSCALL_LIMIT - 16;
-
-/// Whether the kernel lists `rule` as `listed` once it is loaded.
-pub(super) fn is_same(rule: &Rule, listed: &Rule) -> bool {
-    if !names_classes(rule) {
-        return rule == listed;
-    }
-    // Which calls a class has is the kernel's own knowledge; the others must be there.
-    rule.list == listed.list
-        && rule.action == listed.action
-        && rule.conditions == listed.conditions
-        && rule
-            .syscall_numbers()
-            .all(|number| number >= FIRST_CLASS || listed.names_syscall(number))
-}
-
-/// Whether the rule names classes of system calls.
-pub(super) fn names_classes(rule: &Rule) -> bool {
-    (FIRST_CLASS..SYSCALL_LIMIT).any(|number| rule.names_syscall(number))
 }
 
 /// The lists rules can be on, in the order the kernel lists them.
@@ -245,7 +219,6 @@ pub(super) fn lists<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<FilterList
 mod tests {
     use super::super::set::tests::{rule, set};
     use super::*;
-    use crate::audit::rules::Action;
 
     fn keys(wanted: &Wanted) -> String {
         let rules = wanted.rules.iter().flat_map(|wanted| wanted.rule.keys());
@@ -298,16 +271,5 @@ mod tests {
             settings,
             [(StatusField::BacklogLimit, 7), (StatusField::Enabled, 1)]
         );
-    }
-
-    #[test]
-    fn a_class_of_calls_is_recognised_when_the_kernel_lists_its_calls() {
-        let mut class = Rule::new(FilterList::EXIT, Action::Always).key("k");
-        class.set_syscall(SYSCALL_LIMIT - 1);
-        let mut listed = Rule::new(FilterList::EXIT, Action::Always).key("k");
-        listed.set_syscall(2);
-        assert!(is_same(&class, &listed));
-        class.set_syscall(3);
-        assert!(!is_same(&class, &listed));
     }
 }
