@@ -179,3 +179,57 @@ fn any_rule_the_kernel_takes_is_printed_as_auditctl_prints_it() {
         }
     }
 }
+
+#[test]
+fn what_auditctl_misprints_is_printed_as_it_is() {
+    if !requirement::met(&[
+        Requirement::AuditControl,
+        Requirement::Program(auditctl::PROGRAM),
+    ]) {
+        return;
+    }
+    let exit = || Rule::always_exit().condition(Field::UID, Operator::EQUAL, 60_321);
+    let start = "-a always,exit -F uid=60321";
+    let mut operation = Rule::new(FilterList::URING_EXIT, Action::Always).condition(
+        Field::UID,
+        Operator::EQUAL,
+        60_321,
+    );
+    operation.set_syscall(18);
+    let cases = [
+        (
+            exit().key("k\n-D\x1b[2J"),
+            format!(r"{start} -F key=k\x0a-D\x1b[2J"),
+            format!("{start} -F key=k\n-D\x1b[2J"),
+        ),
+        (
+            exit().text(Field::SUBJ_USER, Operator::EQUAL, b"\xffa b"),
+            format!(r"{start} -F subj_user=\xffa\ b"),
+            format!("{start} -F subj_user=\u{fffd}a b"),
+        ),
+        (
+            exit().condition(Field::LOGINUID_SET, Operator::EQUAL, 1),
+            format!("{start} -F loginuid_set=1"),
+            format!("{start} f24=1"),
+        ),
+        (
+            exit().condition(Field::FIELD_COMPARE, Operator::EQUAL, 26),
+            format!("{start} -F field_compare=26"),
+            start.into(),
+        ),
+        (
+            operation,
+            "-a always,io_uring -S openat -F uid=60321".into(),
+            "-a always,(null) -S pwrite -F uid=60321".into(),
+        ),
+    ];
+    for (rule, ours, theirs) in cases {
+        let mut guard = AuditGuard::take_quiet().unwrap();
+        guard.add_rule(&rule).unwrap();
+        let listed = auditctl::list().unwrap().join(&b'\n');
+        let listed = String::from_utf8_lossy(&listed);
+        assert!(listed.contains(&theirs), "{listed}");
+        let loaded = guard.rules().unwrap();
+        assert!(loaded.iter().any(|rule| rule.to_string() == ours), "{ours}");
+    }
+}
