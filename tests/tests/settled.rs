@@ -87,7 +87,12 @@ fn run(uid: u32, rule: &Rule, storms: &[(&Path, &Path)]) -> BTreeMap<String, u64
         if event.outcome() == "backfilled" {
             assert_eq!(event.0["verdict"], "inferred", "{}", event.0);
             assert_eq!(event.0["keys"][0], KEY, "{}", event.0);
-            assert_eq!(event.0["missing"].as_array().map(Vec::len), Some(0), "{}", event.0);
+            assert_eq!(
+                event.0["missing"].as_array().map(Vec::len),
+                Some(0),
+                "{}",
+                event.0
+            );
             assert!(event.0["paths"][0]["inode"].is_u64(), "{}", event.0);
         }
     }
