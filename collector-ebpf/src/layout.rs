@@ -102,3 +102,32 @@ pub struct Layout {
 }
 
 const _: () = assert!(size_of::<Layout>() == 45 * 4);
+
+/// Offsets in `struct audit_context`, which only the hooks on the audit code read: a kernel that lacks one of them still
+/// has the other programs.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ContextLayout {
+    /// `context`, and `in_syscall` before Linux 5.16: 1 is a system call, 2 an io_uring operation
+    pub kind: u32,
+    /// `stamp.serial`, and `serial` before Linux 6.18
+    pub serial: u32,
+    /// `stamp.ctime`, and `ctime` before Linux 6.18: seconds and nanoseconds of eight bytes each
+    pub ctime: u32,
+    /// `major`
+    pub major: u32,
+    /// `argv`: four words
+    pub argv: u32,
+    /// `return_code`
+    pub return_code: u32,
+    /// `return_valid`: 0 where the call does not return
+    pub return_valid: u32,
+    /// `arch`
+    pub arch: u32,
+    /// `pwd`: a `struct path`
+    pub pwd: u32,
+}
+
+const _: () = assert!(size_of::<ContextLayout>() == 9 * 4);

@@ -13,6 +13,7 @@ mod in_flight;
 mod judge;
 mod layout;
 mod plan;
+mod report;
 mod sample;
 
 pub use condition::{Action, Comparison, Condition, MAX_CONDITIONS, NO_RULE};
@@ -20,8 +21,9 @@ pub use counters::Counters;
 pub use facts::{Fact, Facts, audited_result};
 pub use in_flight::{InFlight, SLOT_BYTES, Slot};
 pub use judge::{Conditions, Judgement, MAX_STEPS, Ruling, Walk, judge};
-pub use layout::Layout;
+pub use layout::{ContextLayout, Layout};
 pub use plan::{Active, NO_PROGRAM, Plan, Plans, SYSCALL_NUMBERS};
+pub use report::{LossReason, Note, Report};
 pub use sample::{
     AREA_BYTES, FileFacts, GROUPS, LINEAGE, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION,
     flags, string_flags,

@@ -1,4 +1,5 @@
-//! The BPF programs: the syscall witness on the tracepoints sys_enter and sys_exit.
+//! The BPF programs: the syscall witness on the tracepoints sys_enter and sys_exit, and where the kernel allows it the
+//! hooks on its audit code.
 //!
 //! One file per hook; what the hooks share (maps, the task's identity, path walking, sending) has a file per noun.
 //! Built for the BPF target only; on the host this is an empty program, so that checks run over the whole workspace.
@@ -7,6 +8,14 @@
 
 #[cfg(target_arch = "bpf")]
 mod arguments;
+#[cfg(target_arch = "bpf")]
+mod audit_free;
+#[cfg(target_arch = "bpf")]
+mod audit_log_exit;
+#[cfg(target_arch = "bpf")]
+mod audit_log_lost;
+#[cfg(target_arch = "bpf")]
+mod conclusion;
 #[cfg(target_arch = "bpf")]
 mod draft;
 #[cfg(target_arch = "bpf")]

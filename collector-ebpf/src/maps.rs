@@ -1,12 +1,13 @@
 //! The maps and the read-only globals of the programs.
 
 use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use collector_ebpf::{
-    AREA_BYTES, Active, Condition, Control, Counters, Facts, InFlight, Layout, MAX_CONDITIONS,
-    Plans, SYSCALL_NUMBERS, Sample,
+    AREA_BYTES, Active, Condition, ContextLayout, Control, Counters, Facts, InFlight, Layout,
+    LossReason, MAX_CONDITIONS, Note, Plans, SYSCALL_NUMBERS, Sample,
 };
 
 /// Samples on their way to the collector. Its size is set at load time.
@@ -30,13 +31,23 @@ pub(crate) static CONDITIONS: Array<Condition> = Array::with_max_entries(2 * MAX
 #[map]
 pub(crate) static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(8192, 0);
 
+/// Events that are being written or whose call ends next, by the address of the task. Its size is set at load time.
+#[map]
+pub(crate) static NOTES: HashMap<u64, Note> = HashMap::with_max_entries(8192, 0);
+
+/// Records the kernel has given up, by [`LossReason`].
+#[map]
+pub(crate) static LOST: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(LossReason::COUNT as u32, 0);
+
 /// One element per program, as with [`SCRATCH`].
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(4, 0);
 
-/// One element per program, so that on kernels where these may be preempted an entry does not spoil an exit.
+/// One element per program that sends, so that on kernels where these may be preempted an entry does not spoil an exit.
+/// How many of them there are is set at load time.
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(4, 0);
 
 /// What is too large for the stack of 512 bytes. A per-CPU element can have 32 KiB.
 #[repr(C)]
@@ -45,7 +56,7 @@ pub(crate) struct Scratch {
     pub(crate) cursor: u64,
     /// Where the next part of the string at hand goes.
     pub(crate) end: u64,
-    /// Whose it is: [`ENTER`] or [`EXIT`].
+    /// Whose it is: [`ENTER`], [`EXIT`], [`REPORT`] or [`FREE`].
     pub(crate) program: u32,
     pub(crate) facts: Facts,
     pub(crate) in_flight: InFlight,
@@ -59,6 +70,10 @@ const _: () = assert!(size_of::<Scratch>() <= 32 * 1024);
 pub(crate) const ENTER: u32 = 0;
 /// The element of sys_exit.
 pub(crate) const EXIT: u32 = 1;
+/// The element of audit_log_exit.
+pub(crate) const REPORT: u32 = 2;
+/// The element of audit_free.
+pub(crate) const FREE: u32 = 3;
 
 /// Offsets in this kernel's structures.
 #[unsafe(no_mangle)]
@@ -110,6 +125,25 @@ pub(crate) static LAYOUT: Layout = Layout {
     group_info_gid: 0,
 };
 
+/// Offsets in `struct audit_context`.
+#[unsafe(no_mangle)]
+pub(crate) static CONTEXT_LAYOUT: ContextLayout = ContextLayout {
+    kind: 0,
+    serial: 0,
+    ctime: 0,
+    major: 0,
+    argv: 0,
+    return_code: 0,
+    return_valid: 0,
+    arch: 0,
+    pwd: 0,
+};
+
+/// 1 where the hooks on the audit code are attached before the tracepoints. The verifier knows the value, so that
+/// where it is 0 nothing of what hangs on it is left in the programs.
+#[unsafe(no_mangle)]
+pub(crate) static HOOKS: u32 = 0;
+
 /// Our own process, which would otherwise report on its own reporting.
 #[unsafe(no_mangle)]
 pub(crate) static OWN_TGID: u32 = 0;
@@ -122,6 +156,22 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
+
+/// One offset of [`CONTEXT_LAYOUT`].
+macro_rules! context_offset {
+    ($field:ident) => {
+        // SAFETY: as in `offset`.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::CONTEXT_LAYOUT.$field) }
+    };
+}
+pub(crate) use context_offset;
+
+/// [`HOOKS`] as loaded.
+#[inline(always)]
+pub(crate) fn hooks() -> bool {
+    // SAFETY: a static; volatile for the reason given at `offset`.
+    unsafe { core::ptr::read_volatile(&raw const HOOKS) != 0 }
+}
 
 /// Which rules are in force. One load: with two, the buffer of one set could come with the generation of the next.
 #[inline(always)]
@@ -137,7 +187,14 @@ pub(crate) fn active(control: &Control) -> Active {
 
 /// [`OWN_TGID`] as loaded.
 #[inline(always)]
-pub(crate) fn own_tgid() -> u32 {
+fn own_tgid() -> u32 {
     // SAFETY: a static; volatile for the reason given at `offset`.
     unsafe { core::ptr::read_volatile(&raw const OWN_TGID) }
+}
+
+/// Whether the process is our own or one the kernel never audits.
+#[inline(always)]
+pub(crate) fn exempt(control: &Control) -> bool {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    tgid == own_tgid() || control.exempt.contains(&tgid)
 }

@@ -2,6 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::report::Report;
+
 /// The version of [`Sample`] and what follows it.
 pub const VERSION: u8 = 1;
 
@@ -21,8 +23,8 @@ pub struct Sample {
     pub version: u8,
     /// 1: a system call. Others are for hooks to come.
     pub kind: u8,
-    /// Unique on this CPU: the lowest bit tells the program (0: sys_enter, 1: sys_exit), the others are its count of
-    /// samples attempted here, from 1.
+    /// Unique on this CPU: the lowest two bits tell the program (0: sys_enter, 1: sys_exit, 2: audit_log_exit,
+    /// 3: audit_free), the others are its count of samples attempted here, from 1.
     pub sequence: u64,
     /// `CLOCK_MONOTONIC` at the entry.
     pub entry_ns: u64,
@@ -64,9 +66,11 @@ pub struct Sample {
     pub padding2: u32,
     /// Task name with its NUL.
     pub comm: [u8; 16],
+    /// The kernel's decision; zeros without [`flags::REPORTED`].
+    pub report: Report,
 }
 
-const _: () = assert!(size_of::<Sample>() == 184);
+const _: () = assert!(size_of::<Sample>() == 216);
 const _: () = assert!(core::mem::offset_of!(Sample, result) == 80);
 const _: () = assert!(core::mem::offset_of!(Sample, rule) == 120);
 const _: () = assert!(core::mem::offset_of!(Sample, comm) == 168);
@@ -77,6 +81,10 @@ pub mod flags {
     pub const RESULT: u32 = 1;
     /// The task had an audit context when the sample was taken.
     pub const AUDIT_CONTEXT: u32 = 2;
+    /// The kernel decided to report the call, and `report` is what became of that.
+    pub const REPORTED: u32 = 4;
+    /// The call was seen at its end only: of the arguments the first four are known, and its entry is not.
+    pub const END_ONLY: u32 = 8;
 }
 
 /// What stands before each string.

@@ -1,8 +1,8 @@
 //! Putting a sample together and sending it.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
-use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
 use collector_ebpf::{
     Counters, Fact, InFlight, Judgement, Plan, Sample, StringKind, VERSION, flags,
@@ -22,7 +22,7 @@ const FORCE_WAKEUP: u64 = 2;
 /// A sample of a system call, in `Sample::kind`.
 const KIND_SYSCALL: u8 = 1;
 
-/// Changes the counters of `program` ([`crate::maps::ENTER`] or [`crate::maps::EXIT`]) on this CPU.
+/// Changes the counters of `program` (its element in [`COUNTERS`]) on this CPU.
 #[inline(always)]
 pub(crate) fn count(program: u32, change: impl FnOnce(&mut Counters)) {
     if let Some(counters) = COUNTERS.get_ptr_mut(program) {
@@ -38,12 +38,14 @@ pub(crate) struct Outcome {
     pub(crate) generation: u32,
     /// None for a call that does not return.
     pub(crate) result: Option<i64>,
+    /// Where the kernel holds the working directory it puts into the event (a `struct path`), where that is known.
+    pub(crate) cwd: Option<u64>,
 }
 
-/// Sends a sample of the call `in_flight`, whose facts are in `scratch`.
+/// Sends a sample of the call `in_flight`, whose facts and report are in `scratch`.
 #[inline(always)]
 pub(crate) fn send(
-    context: &BtfTracePointContext,
+    context: &impl EbpfContext,
     scratch: *mut Scratch,
     in_flight: *const InFlight,
     task: u64,
@@ -59,19 +61,20 @@ pub(crate) fn send(
     counters.attempted += 1;
     let who = bpf_get_current_pid_tgid();
     let value = |fact: Fact| facts.values[fact as usize];
-    let mut bits = 0;
+    // SAFETY: this CPU's own element.
+    let sample = unsafe { &mut (*scratch).sample };
+    // SAFETY: as above; volatile for the reason given at `take_down`.
+    let mut bits = unsafe { (&raw const sample.flags).read_volatile() };
     if outcome.result.is_some() {
         bits |= flags::RESULT;
     }
     if pointer(task, offset!(task_audit_context)) != 0 {
         bits |= flags::AUDIT_CONTEXT;
     }
-    // SAFETY: this CPU's own element.
-    let sample = unsafe { &mut (*scratch).sample };
     sample.fixed = size_of::<Sample>() as u16;
     sample.version = VERSION;
     sample.kind = KIND_SYSCALL;
-    sample.sequence = counters.attempted << 1 | u64::from(program);
+    sample.sequence = counters.attempted << 2 | u64::from(program);
     sample.entry_ns = call.entry_ns;
     // SAFETY: helpers without arguments.
     sample.taken_ns = unsafe { bpf_ktime_get_ns() };
@@ -99,7 +102,7 @@ pub(crate) fn send(
     sample.padding2 = 0;
     sample.comm = bpf_get_current_comm().unwrap_or_default();
 
-    strings(scratch, in_flight, task, outcome.result);
+    strings(scratch, in_flight, task, outcome);
     let Some(end) = draft::within(draft::cursor(scratch), 0) else {
         counters.ring_full += 1;
         return;
@@ -141,7 +144,8 @@ pub(crate) fn send(
 
 /// Puts the strings into the area.
 #[inline(always)]
-fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, result: Option<i64>) {
+fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome: Outcome) {
+    let result = outcome.result;
     // SAFETY: a valid map element.
     let plan = unsafe { (*in_flight).plan };
     let mm = pointer(task, offset!(task_mm));
@@ -161,7 +165,11 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, result:
         let path = file + u64::from(offset!(file_path));
         walk::push(scratch, StringKind::Exe as u64, path, fs);
     }
-    if result.is_some() && plan.flags & Plan::CHANGES_CWD != 0 {
+    if let Some(path) = outcome.cwd
+        && pointer(path, 0) != 0
+    {
+        walk::push(scratch, StringKind::Cwd as u64, path, fs);
+    } else if result.is_some() && plan.flags & Plan::CHANGES_CWD != 0 {
         arguments::push_old_cwd(scratch, in_flight);
     } else {
         let path = fs + u64::from(offset!(fs_pwd));

@@ -6,13 +6,13 @@
 //! Minimum kernel: 5.8 (BPF_MAP_TYPE_RINGBUF; tp_btf is 5.5, bpf_probe_read_user 5.5, bounded loops 5.3).
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
-use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::warn;
-use collector_ebpf::{Control, Fact, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
+use collector_ebpf::{Fact, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
 
-use crate::maps::{CONTROL, ENTER, IN_FLIGHT, PLANS, SCRATCH, active, own_tgid};
+use crate::conclusion::take_down;
+use crate::kernel::pointer;
+use crate::maps::{CONTROL, ENTER, IN_FLIGHT, PLANS, SCRATCH, active, exempt, hooks, offset};
 use crate::send::{Outcome, count, send};
 use crate::{arguments, judging, registers};
 
@@ -67,7 +67,8 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
     }
     // SAFETY: a helper without arguments.
     call.entry_ns = unsafe { bpf_ktime_get_ns() };
-    if returns(&raw const call.plan) {
+    let ends_later = returns(&raw const call.plan) || ends_in_audit_free(task);
+    if ends_later {
         arguments::capture(scratch, task);
         if IN_FLIGHT.insert(&task, &*call, 0).is_err() {
             count(ENTER, |counters| {
@@ -78,10 +79,13 @@ fn try_sys_enter(context: &BtfTracePointContext) -> Option<()> {
         }
         return None;
     }
+    // SAFETY: this program's own element on this CPU.
+    unsafe { take_down(scratch, None, 0) };
     let outcome = Outcome {
         judgement,
         generation: active.generation,
         result: None,
+        cwd: None,
     };
     send(context, scratch, call, task, outcome);
     None
@@ -92,9 +96,8 @@ fn returns(plan: *const Plan) -> bool {
     judging::flags(plan) & Plan::NO_RETURN == 0
 }
 
-/// Whether the process is our own or one the kernel never audits.
+/// Whether audit_free will see the end of a call that does not return.
 #[inline(always)]
-fn exempt(control: &Control) -> bool {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    tgid == own_tgid() || control.exempt.contains(&tgid)
+fn ends_in_audit_free(task: u64) -> bool {
+    hooks() && pointer(task, offset!(task_audit_context)) != 0
 }

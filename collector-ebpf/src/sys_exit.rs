@@ -7,10 +7,11 @@
 
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use collector_ebpf::{InFlight, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
+use collector_ebpf::{InFlight, NO_PROGRAM, Plan, SYSCALL_NUMBERS};
 
-use crate::maps::{CONTROL, EXIT, IN_FLIGHT, PLANS, SCRATCH, active};
-use crate::send::{Outcome, count, send};
+use crate::conclusion::{Ending, conclude, note_of};
+use crate::maps::{EXIT, IN_FLIGHT, NOTES, PLANS, hooks};
+use crate::send::count;
 use crate::{judging, registers};
 
 #[btf_tracepoint(function = "sys_exit")]
@@ -44,12 +45,22 @@ fn try_sys_exit(context: &BtfTracePointContext) -> Option<()> {
         }
         return None;
     };
+    let note = if hooks() { note_of(call, task) } else { None };
     // Otherwise it is left over from a call whose exit was missed.
-    if is_exit_of(call, number, regs) {
-        let result: i64 = context.arg(1);
-        judge_and_send(context, call, task, result);
+    if note.is_some() || is_exit_of(call, number, regs) {
+        let ending = Ending {
+            program: EXIT,
+            task,
+            result: Some(context.arg(1)),
+            note,
+            flags: 0,
+        };
+        conclude(context, call, ending);
     }
-    // Only now: another CPU may take the element for a call of its own as soon as it is free.
+    // Only now: another CPU may take the elements for a call of its own as soon as they are free.
+    if note.is_some() {
+        let _ = NOTES.remove(&task);
+    }
     let _ = IN_FLIGHT.remove(&task);
     None
 }
@@ -82,51 +93,4 @@ fn is_exit_of(call: *const InFlight, number: u64, regs: *const u64) -> bool {
         difference |= now[index] ^ args[index];
     }
     difference == 0
-}
-
-#[inline(always)]
-fn judge_and_send(
-    context: &BtfTracePointContext,
-    call: *const InFlight,
-    task: u64,
-    result: i64,
-) -> Option<()> {
-    // SAFETY: the element stays this task's until it is removed, and this task is here.
-    let in_flight = unsafe { &*call };
-    let active = active(CONTROL.get(0)?);
-    let buffer = active.buffer & 1;
-    let arch = usize::from(in_flight.arch & 0x8000_0000 == 0);
-    let plans = PLANS.get(in_flight.syscall)?.plans[buffer as usize];
-    let plan = if arch == 0 { plans[0] } else { plans[1] };
-    // The rules were changed during the call, and the new ones do not name it.
-    if plan.start == NO_PROGRAM {
-        return None;
-    }
-    let scratch = SCRATCH.get_ptr_mut(EXIT)?;
-    // SAFETY: this program's own element on this CPU. The result goes through it for the reason given at
-    // `judging::flags`.
-    let (facts, own_plan, own_result) = unsafe {
-        (*scratch).program = EXIT;
-        (*scratch).in_flight.plan = plan;
-        let own_result = &raw mut (*scratch).sample.result;
-        own_result.write_volatile(result);
-        let own_plan = &raw const (*scratch).in_flight.plan;
-        (&mut (*scratch).facts, own_plan, own_result)
-    };
-    judging::gather(facts, task, &in_flight.args, own_plan);
-    judging::gather_rest(facts, task);
-    // SAFETY: as above.
-    facts.set_result(unsafe { own_result.read_volatile() });
-    let judgement = judging::ruling(buffer, plan.start, facts);
-    if judgement.ruling == Ruling::NO {
-        return None;
-    }
-    let outcome = Outcome {
-        judgement,
-        generation: active.generation,
-        // SAFETY: as above.
-        result: Some(unsafe { own_result.read_volatile() }),
-    };
-    send(context, scratch, call, task, outcome);
-    None
 }

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use collector_ebpf::LossReason;
+
 use crate::audit::status::KernelStatus;
 use crate::clock::TimeMs;
 use crate::event::{Cause, Outcome};
@@ -170,6 +172,8 @@ pub struct Ebpf {
     pub read: BTreeMap<&'static str, u64>,
     /// Samples that did not come through, by reason (`ring_full`, `in_flight_full`, `missed_run`, `undecodable`, `queue_full`).
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Records the kernel has given up since the witness watches, by [`LossReason`]; none where no program sees that.
+    pub lost_records: Option<[u64; LossReason::COUNT]>,
     /// Arguments and strings that could not be read.
     pub unreadable: u64,
     /// Size of the ring in bytes.

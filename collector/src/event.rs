@@ -76,6 +76,13 @@ pub enum Cause {
     BacklogLimit,
     /// More records in a second than `rate_limit` (kernel/audit.c `audit_log_end`).
     RateLimit,
+    /// The kernel had no memory for a record, or for all of it.
+    OutOfMemory,
+    /// The daemon did not read, and the queue of what is to be sent to it again was full (kernel/audit.c
+    /// `kauditd_retry_skb`, `kauditd_hold_skb`).
+    RetryOverflow,
+    /// There was no daemon, and the queue of what is kept for one was full (kernel/audit.c `kauditd_hold_skb`).
+    HoldOverflow,
     /// The task had no audit context: it is older than auditing, or a task rule exempts it.
     NoContext,
     /// Auditing was switched off.
@@ -108,9 +115,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics created at zero.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::BacklogLimit,
         Self::RateLimit,
+        Self::OutOfMemory,
+        Self::RetryOverflow,
+        Self::HoldOverflow,
         Self::NoContext,
         Self::AuditDisabled,
         Self::RulesChanged,
@@ -132,6 +142,9 @@ impl Cause {
         match self {
             Self::BacklogLimit
             | Self::RateLimit
+            | Self::OutOfMemory
+            | Self::RetryOverflow
+            | Self::HoldOverflow
             | Self::NoContext
             | Self::AuditDisabled
             | Self::RulesChanged
@@ -150,6 +163,9 @@ impl Cause {
         match self {
             Self::BacklogLimit => "backlog_limit",
             Self::RateLimit => "rate_limit",
+            Self::OutOfMemory => "out_of_memory",
+            Self::RetryOverflow => "retry_overflow",
+            Self::HoldOverflow => "hold_overflow",
             Self::NoContext => "no_context",
             Self::AuditDisabled => "audit_disabled",
             Self::RulesChanged => "rules_changed",

@@ -11,7 +11,7 @@ use std::time::Duration;
 use collector::audit::client::Client;
 use collector::audit::privilege::{Capability, Privileges};
 use collector::audit::rules::Rule;
-use collector::probe::features;
+use collector::probe::features::{self, Features};
 
 use crate::audit_state::KEY;
 use crate::lock::KernelLock;
@@ -36,6 +36,8 @@ pub enum Requirement {
     NoRules,
     /// Loading BPF programs, and BTF to place them by.
     Ebpf,
+    /// Programs on the entry and exit of the kernel's functions.
+    FunctionTracing,
     /// Calls of 32-bit programs.
     CompatCalls,
     /// Mounting file systems.
@@ -81,6 +83,10 @@ impl Requirement {
                 }
                 lacks(&[Capability::Bpf, Capability::Perfmon])
             }
+            Self::FunctionTracing => Features::detect()
+                .function_tracing
+                .err()
+                .map(|reason| format!("the kernel refuses function tracing: {reason}")),
             Self::CompatCalls => {
                 if !cfg!(target_arch = "x86_64") {
                     return Some("calls through int 0x80 exist on x86-64 only".into());

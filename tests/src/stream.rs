@@ -94,6 +94,16 @@ impl<'a> Event<'a> {
         self.0["serial"].as_u64()
     }
 
+    /// How it is known that the kernel meant to report it.
+    pub fn verdict(self) -> Option<&'a str> {
+        self.text("verdict")
+    }
+
+    /// How its two parts were found to belong together.
+    pub fn matched_by(self) -> Option<&'a str> {
+        self.text("matched_by")
+    }
+
     /// The name of the system call.
     pub fn syscall(self) -> Option<&'a str> {
         self.0["syscall"]["name"].as_str()

@@ -6,10 +6,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use collector_ebpf::LossReason;
+
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::KtimeNs;
 use crate::event::Cause;
+use crate::probe::hooks::Level;
 use crate::probe::observation::Observation;
 
 /// What one poll found, as differences to the poll before.
@@ -21,6 +24,10 @@ pub struct Poll {
     pub status: Option<KernelStatus>,
     /// Records the kernel counted as lost since the last poll.
     pub lost: u64,
+    /// The reasons the kernel gave for that, by [`LossReason`]; none where no program sees them.
+    pub reasons: Option<[u64; LossReason::COUNT]>,
+    /// Records among `lost` for which no program has seen the kernel's reason.
+    pub unexplained: u64,
     /// Records dropped at our event socket since the last poll, where such a drop is a loss (multicast).
     pub socket_drops: u64,
     /// How records reach us.
@@ -36,11 +43,44 @@ pub struct Poll {
 }
 
 impl Poll {
+    /// The one reason for which the kernel lost records; none where there were others too, or no program saw them.
+    fn only_reason(&self) -> Option<LossReason> {
+        let reasons = self.reasons.filter(|_| self.unexplained == 0)?;
+        let mut given = std::iter::zip(LossReason::ALL, reasons).filter(|(_, lost)| *lost > 0);
+        let (reason, _) = given.next()?;
+        given.next().is_none().then_some(reason)
+    }
+
     /// Whether nothing was on its way from the kernel's queue to us when the poll was made.
     pub fn drained(&self) -> bool {
         self.socket_empty
             && self.congested == 0
             && self.status.is_some_and(|status| status.backlog == 0)
+    }
+}
+
+/// What the hooks saw of an event that did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// There were none.
+    Nothing,
+    /// The kernel did not decide to report it.
+    NoReport,
+    /// The kernel wrote it, and gave up none of its records while it did.
+    Queued,
+}
+
+impl Cause {
+    /// The cause that the kernel's own words for it stand for.
+    pub(super) const fn of_reason(reason: LossReason) -> Self {
+        match reason {
+            LossReason::BacklogLimit => Self::BacklogLimit,
+            LossReason::RateLimit => Self::RateLimit,
+            LossReason::OutOfMemory => Self::OutOfMemory,
+            LossReason::RetryOverflow => Self::RetryOverflow,
+            LossReason::HoldOverflow => Self::HoldOverflow,
+            LossReason::Other => Self::KernelUnknown,
+        }
     }
 }
 
@@ -124,6 +164,9 @@ impl Evidence {
 
     /// Which limit bit, where nothing but the limits can have (`limits_alone`) or the queue was seen full.
     fn cause_by_limits(poll: &Poll, limits_alone: bool) -> Cause {
+        if let Some(reason) = poll.only_reason() {
+            return Cause::of_reason(reason);
+        }
         let Some(status) = poll.status else {
             return Cause::KernelUnknown;
         };
@@ -142,18 +185,45 @@ impl Evidence {
         }
     }
 
+    /// Why a record was lost that had got into the kernel's queue; none where nothing was lost there.
+    fn cause_behind_the_queue(poll: &Poll) -> Option<Cause> {
+        let Some(reasons) = poll.reasons else {
+            return Some(Cause::KernelUnknown);
+        };
+        let lost = |reason: &LossReason| reasons[*reason as usize] > 0;
+        let mut reasons = [LossReason::RetryOverflow, LossReason::HoldOverflow]
+            .into_iter()
+            .filter(lost);
+        match (reasons.next(), reasons.next()) {
+            (Some(_), Some(_)) => Some(Cause::KernelUnknown),
+            (reason, _) => reason.map(Cause::of_reason),
+        }
+    }
+
     /// Whether the last poll found the daemon's socket congested: the kernel then keeps records apart, for later.
     pub(super) fn was_congested(&self) -> bool {
         self.last.is_some_and(|poll| poll.congested > 0)
     }
 
     /// Why the audit event of `observation` did not come, or not whole.
-    pub fn cause(&self, observation: &Observation) -> Cause {
+    pub fn cause(&self, observation: &Observation, level: Level) -> Cause {
+        let seen = match level {
+            Level::Syscalls => Seen::Nothing,
+            Level::AuditHooks => Seen::NoReport,
+        };
+        let (entry, taken) = (observation.entry, observation.taken);
+        if let Some(report) = &observation.report {
+            return match report.first_lost {
+                Some(reason) => Cause::of_reason(reason),
+                None => self
+                    .known_between(Seen::Queued, entry, taken, taken)
+                    .unwrap_or(Cause::KernelUnknown),
+            };
+        }
         if !observation.audit_context {
             return Cause::NoContext;
         }
-        let (entry, taken) = (observation.entry, observation.taken);
-        self.known_between(entry, taken, taken)
+        self.known_between(seen, entry, taken, taken)
             .or_else(|| {
                 let touches = |(from, until): &(KtimeNs, KtimeNs)| {
                     from.minus(Self::SLACK) <= taken && entry <= until.plus(Self::SLACK)
@@ -167,12 +237,18 @@ impl Evidence {
     /// Why an event that entered at `entry` and whose records were written between `since` and `taken` did not come, or not
     /// whole.
     pub fn cause_between(&self, entry: KtimeNs, since: KtimeNs, taken: KtimeNs) -> Cause {
-        self.known_between(entry, since, taken)
+        self.known_between(Seen::Nothing, entry, since, taken)
             .unwrap_or(Cause::KernelUnknown)
     }
 
     /// The same; none where nothing was seen that could be a cause, and `unknown` where too much was.
-    fn known_between(&self, entry: KtimeNs, since: KtimeNs, taken: KtimeNs) -> Option<Cause> {
+    fn known_between(
+        &self,
+        seen: Seen,
+        entry: KtimeNs,
+        since: KtimeNs,
+        taken: KtimeNs,
+    ) -> Option<Cause> {
         let mut lost = None;
         let (mut dropped, mut queue_full, mut disabled) = (false, false, false);
         let mut displaced = false;
@@ -188,7 +264,7 @@ impl Evidence {
                 return Some(Cause::Displaced);
             }
             displaced |= covers && interval.displaced().is_none();
-            if covers && poll.lost > 0 {
+            if covers && poll.lost > 0 && seen == Seen::Nothing {
                 lost = Some(Self::cause_of_missing(poll));
             }
             if interval.from <= entry
@@ -198,6 +274,9 @@ impl Evidence {
             }
             // A record waits in the kernel's queue before it is dropped at the socket or in our queue.
             if poll.at >= taken {
+                if seen == Seen::Queued && poll.lost > 0 {
+                    lost = lost.or(Self::cause_behind_the_queue(poll));
+                }
                 dropped |= poll.socket_drops > 0;
                 queue_full |= poll.queue_full > 0;
                 // The stream has passed it: what is dropped from here on is something else.
@@ -205,6 +284,9 @@ impl Evidence {
                     break;
                 }
             }
+        }
+        if seen == Seen::NoReport {
+            return disabled.then_some(Cause::AuditDisabled);
         }
         let seen = [
             lost,

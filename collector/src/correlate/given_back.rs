@@ -1,9 +1,11 @@
 //! Events that were given back, remembered for a while: their records may come after all, and the serials some of them
 //! consumed show as gaps.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::audit::gaps::Gap;
+use crate::audit::record::Stamp;
 use crate::clock::KtimeNs;
 use crate::correlate::key::MatchKey;
 use crate::event::EventId;
@@ -13,6 +15,10 @@ use crate::event::EventId;
 pub(super) struct GivenBack {
     by_key: HashMap<MatchKey, VecDeque<Given>>,
     order: VecDeque<(KtimeNs, MatchKey)>,
+    by_stamp: HashMap<Stamp, EventId>,
+    stamps: VecDeque<(KtimeNs, Stamp)>,
+    /// The serials of those whose stamp is known and that have not been set against a gap.
+    serials: BTreeSet<u32>,
     /// Entries of calls that may have consumed a serial and have not been set against a gap, oldest first.
     unclaimed: VecDeque<KtimeNs>,
 }
@@ -82,6 +88,37 @@ impl GivenBack {
         claimed
     }
 
+    /// Remembers one whose stamp is known.
+    pub(super) fn remember_stamp(&mut self, stamp: Stamp, id: EventId, now: KtimeNs) {
+        self.by_stamp.insert(stamp, id);
+        self.stamps.push_back((now, stamp));
+        self.serials.insert(stamp.serial.0);
+    }
+
+    /// Takes the one with this stamp.
+    pub(super) fn take_by_stamp(&mut self, stamp: Stamp) -> Option<EventId> {
+        self.by_stamp.remove(&stamp)
+    }
+
+    /// Sets a gap's serials against the events known to have had them; returns how many did.
+    pub(super) fn claim_serials(&mut self, gap: &Gap) -> u64 {
+        let (first, last) = (gap.first.0, gap.last.0);
+        let found: Vec<u32> = if first <= last {
+            self.serials.range(first..=last).copied().collect()
+        } else {
+            let wrapped = self.serials.range(..=last);
+            self.serials
+                .range(first..)
+                .chain(wrapped)
+                .copied()
+                .collect()
+        };
+        for serial in &found {
+            self.serials.remove(serial);
+        }
+        found.len() as u64
+    }
+
     /// Forgets what was settled, or entered, before `kept`, and what is too much.
     pub(super) fn forget(&mut self, kept: KtimeNs) {
         while let Some((settled, key)) = self.order.front().copied()
@@ -96,6 +133,13 @@ impl GivenBack {
                     self.by_key.remove(&key);
                 }
             }
+        }
+        while let Some((settled, stamp)) = self.stamps.front().copied()
+            && (settled < kept || self.stamps.len() > Self::CAPACITY)
+        {
+            self.stamps.pop_front();
+            self.by_stamp.remove(&stamp);
+            self.serials.remove(&stamp.serial.0);
         }
         while self.unclaimed.front().is_some_and(|entry| *entry < kept) {
             self.unclaimed.pop_front();

@@ -10,10 +10,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use collector_ebpf::LossReason;
+
 use crate::account::{Crosscheck, Histogram};
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::gaps::Gap;
-use crate::audit::record::Stamp;
+use crate::audit::record::{Record, RecordType, Stamp};
 use crate::audit::records::SyscallFields;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::{Evidence, Poll};
@@ -28,6 +30,7 @@ use crate::correlate::witness::{Rules, Witness};
 use crate::event::{
     Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, Output, State, StateChange,
 };
+use crate::probe::hooks::Level;
 use crate::probe::observation::{Observation, Verdict};
 use crate::probe::places::Places;
 use crate::probe::settle::Settled;
@@ -71,6 +74,8 @@ pub struct Correlator {
     limits: Limits,
     offset: RealtimeOffset,
     stepped_at: Option<KtimeNs>,
+    /// Every observation that was taken before has come, for all that is known; none where nobody says.
+    witness_passed: Option<KtimeNs>,
     witness: Option<Witness>,
     observations: Observations,
     waiting: Waiting,
@@ -102,6 +107,7 @@ impl Correlator {
             limits,
             offset,
             stepped_at: None,
+            witness_passed: None,
             witness: None,
             observations: Observations::default(),
             waiting: Waiting::default(),
@@ -119,8 +125,13 @@ impl Correlator {
     }
 
     /// The witness watches from `rules.since` on.
-    pub fn witness_attached(&mut self, rules: Rules, exempt: Vec<u32>) {
-        self.witness = Some(Witness::new(rules, exempt));
+    pub fn witness_attached(&mut self, rules: Rules, exempt: Vec<u32>, level: Level) {
+        self.witness = Some(Witness::new(rules, exempt, level));
+    }
+
+    fn level(&self) -> Level {
+        let witness = self.witness.as_ref();
+        witness.map_or(Level::Syscalls, |witness| witness.level)
     }
 
     /// The witness watches no longer: what happens from `at` on comes from the audit stream alone.
@@ -128,6 +139,12 @@ impl Correlator {
         if let Some(witness) = &mut self.witness {
             witness.detach(at);
         }
+    }
+
+    /// Every observation taken before `at` has been handed over. Where this is told, an event waits for its observation
+    /// as long as that may still be on its way.
+    pub fn witness_passed(&mut self, at: KtimeNs) {
+        self.witness_passed = self.witness_passed.max(Some(at));
     }
 
     /// The rules in force changed; observations judged against others are judged again when they are settled.
@@ -160,7 +177,16 @@ impl Correlator {
         let fields = event.records.iter().find_map(SyscallFields::from_record);
         let stamp = self.offset.monotonic(event.stamp.time);
         // Whatever the witness saw is matched, also where it is not known to have been watching.
-        if let Some(fields) = &fields {
+        if let Some(pending) = self.observations.take_by_stamp(event.stamp) {
+            return self.emit_matched(event, part, pending, MatchedBy::Serial, now, out);
+        }
+        if let Some(id) = self.given_back.take_by_stamp(event.stamp) {
+            return self.emit_superseding(event, part, id, now, out);
+        }
+        if let Some(fields) = &fields
+            // The observation that has the stamp may be on its way: one that only looks alike must not come first.
+            && self.level() == Level::Syscalls
+        {
             let key = MatchKey::of_record(fields);
             let tolerance = self.tolerance(now);
             if let Some(pending) = self.observations.take_by_key(&key, stamp, tolerance) {
@@ -205,17 +231,8 @@ impl Correlator {
             arrived: now,
             observation: Box::new(observation),
         };
-        let entry = pending.observation.entry;
-        let key = MatchKey::of_observation(&pending.observation);
-        if let Some(waiting) = self.waiting.take_by_key(&key, entry, self.tolerance(now)) {
-            return self.emit_matched(
-                waiting.event,
-                waiting.part,
-                pending,
-                MatchedBy::Key,
-                now,
-                out,
-            );
+        if let Some((waiting, by)) = self.take_waiting(&pending.observation, now) {
+            return self.emit_matched(waiting.event, waiting.part, pending, by, now, out);
         }
         if settled == Settled::NotReported {
             return;
@@ -249,16 +266,40 @@ impl Correlator {
         }
     }
 
+    fn take_waiting(
+        &mut self,
+        observation: &Observation,
+        now: KtimeNs,
+    ) -> Option<(WaitingEvent, MatchedBy)> {
+        if let Some(report) = &observation.report {
+            let waiting = self.waiting.take_by_stamp(report.stamp()?)?;
+            return Some((waiting, MatchedBy::Serial));
+        }
+        // For the same reason as in `audit_event`.
+        if self.level() == Level::AuditHooks {
+            return None;
+        }
+        let key = MatchKey::of_observation(observation);
+        let tolerance = self.tolerance(now);
+        let waiting = self
+            .waiting
+            .take_by_key(&key, observation.entry, tolerance)?;
+        Some((waiting, MatchedBy::Key))
+    }
+
     /// What a poll of the kernel's status and of the event socket found.
     pub fn poll(&mut self, poll: Poll, out: &mut Vec<Output>) {
         if poll.drained() && !self.evidence.was_congested() {
             self.progress.note(poll.at, poll.at);
         }
-        for (cause, count) in [
-            (Evidence::cause_of_lost(&poll), poll.lost),
+        let reasons = poll.reasons.unwrap_or_default();
+        let explained = std::iter::zip(LossReason::ALL.map(Cause::of_reason), reasons);
+        let others = [
+            (Evidence::cause_of_lost(&poll), poll.unexplained),
             (Cause::SocketOverrun, poll.socket_drops),
             (Cause::QueueFull, poll.queue_full),
-        ] {
+        ];
+        for (cause, count) in explained.chain(others) {
             if count > 0 {
                 self.lose(cause, count, LossUnit::Records, poll.at, out);
             }
@@ -295,10 +336,11 @@ impl Correlator {
     /// Lets time pass: settles what has waited long enough.
     pub fn tick(&mut self, now: KtimeNs, offset: RealtimeOffset, out: &mut Vec<Output>) {
         self.follow_clock(now, offset, out);
-        while let Some(waiting) = self
-            .waiting
-            .take_older_than(now.minus(self.limits.event_wait))
-        {
+        let passed = self.witness_passed.map_or(now, |passed| {
+            passed.clamp(now.minus(self.limits.longest_wait), now)
+        });
+        let waited_since = passed.minus(self.limits.event_wait);
+        while let Some(waiting) = self.waiting.take_older_than(waited_since) {
             self.settle_waiting(waiting, now, out);
         }
         let limits = self.limits;
@@ -441,6 +483,11 @@ impl Correlator {
         {
             return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
         }
+        if self.level() == Level::AuditHooks
+            && let Some(id) = self.given_back.take(&key, stamp, self.tolerance(now))
+        {
+            return self.emit_superseding(event, part, id, now, out);
+        }
         let witness = self.witness.as_ref();
         match witness.and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read))
         {
@@ -493,22 +540,24 @@ impl Correlator {
             self.crosscheck.maybe_unconfirmed += 1;
             return;
         }
-        if self
-            .witness
-            .as_ref()
-            .is_some_and(|witness| !witness.stands_by(&observation))
-        {
+        let excluded = observation
+            .report
+            .is_some_and(|report| report.serial.is_none() && report.first_lost.is_none());
+        let witness = self.witness.as_ref();
+        if excluded || witness.is_some_and(|witness| !witness.stands_by(&observation)) {
             self.crosscheck.withdrawn(observation.verdict);
             return;
         }
-        let time = self.offset.wall(observation.entry);
-        let cause = cause.unwrap_or_else(|| self.evidence.cause(&observation));
+        let report = observation.report;
+        let time = report.map_or_else(|| self.offset.wall(observation.entry), |report| report.time);
+        let cause = cause.unwrap_or_else(|| self.evidence.cause(&observation, self.level()));
         self.crosscheck.backfilled(observation.verdict, cause);
         let id = EventId::Ebpf {
             taken: observation.taken,
             cpu: observation.cpu,
             sequence: observation.sequence,
         };
+        let stamp = report.and_then(|report| report.stamp());
         // What the kernel refused before it drew a serial cannot have left a hole.
         let stamped = match cause {
             Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled | Cause::RulesChanged => {
@@ -516,15 +565,26 @@ impl Correlator {
             }
             _ => Stamped::Maybe,
         };
-        let key = MatchKey::of_observation(&observation);
-        self.given_back
-            .remember(key, id, observation.entry, stamped, now);
+        match (report, stamp) {
+            (_, Some(stamp)) => self.given_back.remember_stamp(stamp, id, now),
+            // No record of it can come.
+            (Some(_), None) => {}
+            (None, None) => {
+                let key = MatchKey::of_observation(&observation);
+                self.given_back
+                    .remember(key, id, observation.entry, stamped, now);
+            }
+        }
         self.observe(time, arrived, now);
         let rule_keys = self.rule_keys(&observation);
         out.push(Output::Event(Box::new(Event {
             id,
-            serial: None,
-            between: self.neighbours.around(observation.taken),
+            serial: stamp.map(|stamp| stamp.serial),
+            between: if stamp.is_some() {
+                (None, None)
+            } else {
+                self.neighbours.around(observation.taken)
+            },
             time,
             outcome: Outcome::Backfilled,
             verdict: Some(observation.verdict),
@@ -546,9 +606,11 @@ impl Correlator {
         let missing = gap.count;
         // A stamp is behind its call's entry, and the next event's stamp may be older than the gap.
         let first = before.min(after).minus(Duration::from_millis(10));
-        let claimed = self
-            .given_back
-            .claim(first, gap.noticed.max(after), missing);
+        let known = self.given_back.claim_serials(&gap).min(missing);
+        let claimed = known
+            + self
+                .given_back
+                .claim(first, gap.noticed.max(after), missing - known);
         let cause = self.evidence.cause_between(before, before, after);
         if claimed < missing {
             self.crosscheck.unrecovered(missing - claimed, cause);
@@ -585,11 +647,7 @@ impl Correlator {
             .note(now, observation.taken.minus(Self::ORDER_SLACK));
         self.neighbours.note(observation.taken, event.stamp.serial);
         self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
-        let whole = matches!(event.completion, Completion::Eoe) && by != MatchedBy::Content;
-        let cause = (!whole).then(|| {
-            let taken = observation.taken;
-            self.evidence.cause_between(observation.entry, taken, taken)
-        });
+        let cause = self.cause_of_lack(&event, &observation);
         out.push(Output::Event(Box::new(Event {
             cause,
             matched_by: Some(by),
@@ -598,6 +656,22 @@ impl Correlator {
             observation: Some(observation),
             ..audit_event(event, Outcome::Matched, part)
         })));
+    }
+
+    /// Why an event that came lacks records; none where it has them all, for all that is known.
+    fn cause_of_lack(&self, event: &AuditEvent, observation: &Observation) -> Option<Cause> {
+        if let Some(reason) = observation.report.and_then(|report| report.first_lost) {
+            return Some(Cause::of_reason(reason));
+        }
+        let syscall = |record: &Record| record.record_type == RecordType::SYSCALL;
+        let whole = event.completion == Completion::Eoe && event.records.iter().any(syscall);
+        (!whole).then(|| match observation.report {
+            Some(_) => self.evidence.cause(observation, self.level()),
+            None => {
+                let taken = observation.taken;
+                self.evidence.cause_between(observation.entry, taken, taken)
+            }
+        })
     }
 
     fn emit_superseding(

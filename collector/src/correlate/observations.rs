@@ -1,11 +1,13 @@
 //! Observations that wait for their audit event.
 //!
-//! Three views of one set: by time (the store itself), by key (first in, first out), by deadline. The last two hold
-//! references that may be stale; whoever follows one drops it then, and a key's queue is removed with its last entry.
+//! Views of one set: by time (the store itself), by deadline, and by what the audit event is to be known by: its stamp
+//! where the kernel's report is known, otherwise the key (first in, first out). The deadlines are references that may be
+//! stale; whoever follows one drops it then, and a key's queue is removed with its last entry.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::audit::record::Stamp;
 use crate::clock::KtimeNs;
 use crate::correlate::key::MatchKey;
 use crate::probe::observation::{Observation, Verdict};
@@ -30,6 +32,7 @@ pub(super) struct Pending {
 pub(super) struct Observations {
     by_entry: BTreeMap<ObservationId, Pending>,
     by_key: HashMap<MatchKey, VecDeque<ObservationId>>,
+    by_stamp: HashMap<Stamp, ObservationId>,
     by_arrival: VecDeque<(KtimeNs, ObservationId)>,
 }
 
@@ -48,18 +51,32 @@ impl Observations {
             cpu: observation.cpu,
             sequence: observation.sequence,
         };
-        let queue = self
-            .by_key
-            .entry(MatchKey::of_observation(observation))
-            .or_default();
-        // Threads of one process may come out of order; one thread never does, so this rarely looks further than the end.
-        let at = queue
-            .iter()
-            .rposition(|other| *other < id)
-            .map_or(0, |before| before + 1);
-        queue.insert(at, id);
+        match &observation.report {
+            // What the kernel refused before it drew a serial has no audit event.
+            Some(report) => {
+                let stamp = report.stamp();
+                self.by_stamp.extend(stamp.map(|stamp| (stamp, id)));
+            }
+            None => {
+                let key = MatchKey::of_observation(observation);
+                let queue = self.by_key.entry(key).or_default();
+                // Threads of one process may come out of order; one thread never does, so this rarely looks further
+                // than the end.
+                let at = queue
+                    .iter()
+                    .rposition(|other| *other < id)
+                    .map_or(0, |before| before + 1);
+                queue.insert(at, id);
+            }
+        }
         self.by_arrival.push_back((observation.taken, id));
         self.by_entry.insert(id, pending);
+    }
+
+    /// Takes the observation of the call whose event has this stamp.
+    pub(super) fn take_by_stamp(&mut self, stamp: Stamp) -> Option<Pending> {
+        let id = *self.by_stamp.get(&stamp)?;
+        self.remove(id)
     }
 
     /// Takes the observation with `key` whose entry is nearest to and not before `stamp`, as the stamp is the coarse clock
@@ -83,6 +100,7 @@ impl Observations {
         self.remove(id)
     }
 
+    /// Those whose event's stamp is not known.
     pub(super) fn between(
         &self,
         from: KtimeNs,
@@ -96,6 +114,7 @@ impl Observations {
         self.by_entry
             .range(first..)
             .take_while(move |(id, _)| id.entry <= to)
+            .filter(|(_, pending)| pending.observation.report.is_none())
             .take(Self::MOST_CANDIDATES)
             .map(|(id, pending)| (*id, pending))
     }
@@ -134,6 +153,9 @@ impl Observations {
 
     pub(super) fn remove(&mut self, id: ObservationId) -> Option<Pending> {
         let pending = self.by_entry.remove(&id)?;
+        if let Some(stamp) = pending.observation.report.and_then(|report| report.stamp()) {
+            self.by_stamp.remove(&stamp);
+        }
         let key = MatchKey::of_observation(&pending.observation);
         if let Some(queue) = self.by_key.get_mut(&key) {
             if let Ok(at) = queue.binary_search(&id) {

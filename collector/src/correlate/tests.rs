@@ -1,5 +1,7 @@
 //! The matcher against hand-made streams; time is a number here.
 
+mod reported;
+
 use std::time::Duration;
 
 use super::matcher::{Correlator, Limits};
@@ -14,7 +16,10 @@ use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
 use crate::event::{Cause, Event, MatchedBy, Outcome, Output};
-use crate::probe::observation::{Captured, Credentials, Observation, PathArgument, Verdict};
+use crate::probe::hooks::Level;
+use crate::probe::observation::{
+    Captured, Credentials, Extent, Observation, PathArgument, Verdict,
+};
 use crate::probe::places::Places;
 use crate::probe::settle::Settled;
 
@@ -83,7 +88,7 @@ impl Bench {
             Limits::new(Duration::from_secs(2), Duration::from_secs(4)),
             OFFSET,
         );
-        correlator.witness_attached(rules(KtimeNs(0)), Vec::new());
+        correlator.witness_attached(rules(KtimeNs(0)), Vec::new(), Level::Syscalls);
         Self {
             correlator,
             out: Vec::new(),
@@ -101,8 +106,13 @@ impl Bench {
     }
 
     fn poll(&mut self, ms: u64, poll: Poll) {
-        self.correlator
-            .poll(Poll { at: at(ms), ..poll }, &mut self.out);
+        let explained: u64 = poll.reasons.iter().flatten().sum();
+        let poll = Poll {
+            at: at(ms),
+            unexplained: poll.lost - explained,
+            ..poll
+        };
+        self.correlator.poll(poll, &mut self.out);
     }
 
     fn tick(&mut self, ms: u64) {
@@ -146,6 +156,8 @@ fn quiet() -> Poll {
         at: KtimeNs(0),
         status: None,
         lost: 0,
+        reasons: None,
+        unexplained: 0,
         socket_drops: 0,
         delivery: Delivery::Unicast,
         congested: 0,
@@ -191,6 +203,8 @@ fn observation(ms: u64, fd: i64) -> Observation {
         verdict: Verdict::Inferred,
         rule: Some(0),
         rules_generation: GENERATION,
+        report: None,
+        extent: Extent::Whole,
     }
 }
 
@@ -611,6 +625,8 @@ fn causes_follow_from_the_evidence_and_stay_unknown_where_it_is_not_enough() {
 fn poll_without_loss(poll: Poll) -> Poll {
     Poll {
         lost: 0,
+        reasons: None,
+        unexplained: 0,
         socket_drops: 0,
         queue_full: 0,
         congested: 0,
@@ -741,7 +757,7 @@ fn what_entered_around_the_attachment_is_matched_where_it_was_seen_and_unwatched
     );
     bench
         .correlator
-        .witness_attached(rules(at(1_003)), Vec::new());
+        .witness_attached(rules(at(1_003)), Vec::new(), Level::Syscalls);
     bench.event(syscall_event(1_000, 5, 3));
     bench.observe(observation(1_004, 3));
     bench.event(syscall_event(1_000, 6, 4));

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::audit::event::AuditEvent;
+use crate::audit::record::Stamp;
 use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
 use crate::correlate::key::MatchKey;
@@ -20,11 +21,12 @@ pub(super) struct WaitingEvent {
     pub(super) since: KtimeNs,
 }
 
-/// First in, first out by arrival; by key for those that have a SYSCALL record.
+/// First in, first out by arrival; by stamp; by key for those that have a SYSCALL record.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     events: HashMap<u64, WaitingEvent>,
     by_key: HashMap<MatchKey, VecDeque<u64>>,
+    by_stamp: HashMap<Stamp, u64>,
     by_arrival: VecDeque<u64>,
     next: u64,
 }
@@ -43,8 +45,15 @@ impl Waiting {
                 .or_default()
                 .push_back(number);
         }
+        self.by_stamp.insert(waiting.event.stamp, number);
         self.by_arrival.push_back(number);
         self.events.insert(number, waiting);
+    }
+
+    /// Takes the one with this stamp.
+    pub(super) fn take_by_stamp(&mut self, stamp: Stamp) -> Option<WaitingEvent> {
+        let number = *self.by_stamp.get(&stamp)?;
+        self.remove(number)
     }
 
     /// Takes the oldest with `key` whose stamp lies within `tolerance` of `entry`.
@@ -81,6 +90,7 @@ impl Waiting {
 
     fn remove(&mut self, number: u64) -> Option<WaitingEvent> {
         let waiting = self.events.remove(&number)?;
+        self.by_stamp.remove(&waiting.event.stamp);
         if let Some(fields) = &waiting.fields {
             let key = MatchKey::of_record(fields);
             if let Some(queue) = self.by_key.get_mut(&key) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
+use crate::probe::hooks::Level;
 use crate::probe::observation::{Observation, Verdict};
 use crate::probe::places::Places;
 use crate::probe::settle::Settled;
@@ -45,6 +46,7 @@ pub(super) struct Witness {
     detached: Option<KtimeNs>,
     /// What the paths in the rules stand for.
     pub(super) places: Places,
+    pub(super) level: Level,
     /// Calls of these processes are not watched: our own, and the audit daemon's.
     pub(super) exempt: Vec<u32>,
 }
@@ -55,13 +57,14 @@ impl Witness {
     /// Former generations that are remembered: at one change a second, as many as an observation waits for.
     const FORMER: usize = 64;
 
-    pub(super) fn new(rules: Rules, exempt: Vec<u32>) -> Self {
+    pub(super) fn new(rules: Rules, exempt: Vec<u32>, level: Level) -> Self {
         Self {
             attached: rules.since,
             rules,
             former: VecDeque::new(),
             detached: None,
             places: Places::default(),
+            level,
             exempt,
         }
     }
@@ -86,7 +89,10 @@ impl Witness {
     }
 
     pub(super) fn watches(&self, fields: &SyscallFields) -> bool {
-        !self.exempt.contains(&fields.pid) && self.rules.watch.covers(fields.arch, fields.syscall)
+        // The hooks see every call that the kernel reports.
+        !self.exempt.contains(&fields.pid)
+            && (self.level == Level::AuditHooks
+                || self.rules.watch.covers(fields.arch, fields.syscall))
     }
 
     /// Whether, and how surely, the witness should have seen a call it did not; none where that cannot be said.
@@ -96,13 +102,21 @@ impl Witness {
         stamp: KtimeNs,
         read: KtimeNs,
     ) -> Option<Verdict> {
-        let settled = stamp >= self.attached.max(self.rules.since).plus(Self::STAMP_LAG);
+        let judged = match self.level {
+            Level::Syscalls => self.attached.max(self.rules.since),
+            Level::AuditHooks => self.attached,
+        };
+        let settled = stamp >= judged.plus(Self::STAMP_LAG);
         let attached = self
             .detached
             .is_none_or(|detached| stamp.plus(Self::STAMP_LAG) < detached && read < detached);
-        (settled && attached)
-            .then(|| self.rules.watch.judge_record(fields))
-            .flatten()
+        if !(settled && attached) {
+            return None;
+        }
+        match self.level {
+            Level::Syscalls => self.rules.watch.judge_record(fields),
+            Level::AuditHooks => Some(Verdict::Exact),
+        }
     }
 
     /// Settles a *maybe* where that can be done by the rules it was judged by.
@@ -117,6 +131,9 @@ impl Witness {
     /// Whether the kernel should have reported a call, for all that is known now: the rules may have changed under it,
     /// and its process may have become the audit daemon.
     pub(super) fn stands_by(&self, observation: &Observation) -> bool {
+        if observation.report.is_some() {
+            return true;
+        }
         if self.exempt.contains(&observation.tgid) {
             return false;
         }

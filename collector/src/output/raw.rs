@@ -223,7 +223,7 @@ impl Body {
             self.word("success", if is_error(result) { "no" } else { "yes" });
             self.display("exit", result);
         }
-        for (i, argument) in seen.args.iter().enumerate() {
+        for (i, argument) in seen.arguments().iter().enumerate() {
             self.display(&format!("a{i}"), format_args!("{argument:x}"));
         }
         let ids = &seen.credentials;

@@ -7,7 +7,9 @@ use crate::audit::record::{Record, RecordType, Serial, Stamp};
 use crate::clock::{KtimeNs, TimeMs};
 use crate::event::{Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, State, StateChange};
 use crate::output::identity::Identity;
-use crate::probe::observation::{Captured, Credentials, Observation, PathArgument, Verdict};
+use crate::probe::observation::{
+    Captured, Credentials, Extent, Observation, PathArgument, Verdict,
+};
 
 pub(super) const TIME: TimeMs = TimeMs(1_700_000_000_123);
 
@@ -105,6 +107,8 @@ pub(crate) fn observation() -> Observation {
         verdict: Verdict::Inferred,
         rule: Some(0),
         rules_generation: 1,
+        report: None,
+        extent: Extent::Whole,
     }
 }
 

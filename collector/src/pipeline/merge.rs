@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use collector_ebpf::LossReason;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -60,6 +61,9 @@ pub(super) struct Merge {
 #[derive(Default)]
 pub(super) struct Totals {
     lost: u64,
+    reasons: [u64; LossReason::COUNT],
+    /// Records the kernel counted as lost for which no program saw the reason, as told so far.
+    unexplained: u64,
     drops: u64,
     overruns: u64,
     queue_full: u64,
@@ -67,6 +71,25 @@ pub(super) struct Totals {
     replace_requests: u64,
     ebpf_dropped: BTreeMap<&'static str, u64>,
     status: Option<KernelStatus>,
+}
+
+impl Totals {
+    /// What is new among the kernel's reasons for losing records, and how many more it has lost than there are reasons
+    /// for. The status is read before the reasons, so that a loss in between is not taken for one without a reason.
+    fn explain(&mut self, polled: &Polled) -> (Option<[u64; LossReason::COUNT]>, u64) {
+        let totals = polled.ebpf.as_ref().and_then(|ebpf| ebpf.lost_records);
+        let reasons = totals.map(|totals| {
+            let before = std::mem::replace(&mut self.reasons, totals);
+            std::array::from_fn(|reason| totals[reason].saturating_sub(before[reason]))
+        });
+        let explained: u64 = self.reasons.iter().sum();
+        let unexplained = polled
+            .kernel
+            .lost
+            .saturating_sub(explained + self.unexplained);
+        self.unexplained += unexplained;
+        (reasons, unexplained)
+    }
 }
 
 impl Merge {
@@ -90,7 +113,7 @@ impl Merge {
                     Some(message) => self.message(message, inlets.datagrams.is_empty()),
                     None => messages_open = false,
                 },
-                _ = tick.tick() => self.core.tick(KtimeNs::now(), RealtimeOffset::sample()),
+                _ = tick.tick() => self.tick(),
             }
             self.hand_on();
             if Instant::now() >= next_publish {
@@ -99,6 +122,13 @@ impl Merge {
             }
         }
         self.finish(sink_deadline)
+    }
+
+    fn tick(&mut self) {
+        if let Some(at) = self.ring.taken_in() {
+            self.core.correlator.witness_passed(at);
+        }
+        self.core.tick(KtimeNs::now(), RealtimeOffset::sample());
     }
 
     fn datagrams(&mut self, packet: &Packet) {
@@ -191,6 +221,7 @@ impl Merge {
         let at = polled.at;
         let new = |last: &mut u64, total: u64| total.saturating_sub(std::mem::replace(last, total));
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (reasons, unexplained) = self.last.explain(&polled);
         let last = &mut self.last;
         let drops = new(&mut last.drops, polled.socket.drops);
         let overruns = new(&mut last.overruns, polled.socket.overruns);
@@ -198,6 +229,8 @@ impl Merge {
             at,
             status: polled.status,
             lost: new(&mut last.lost, polled.kernel.lost),
+            reasons,
+            unexplained,
             socket_drops: drops,
             delivery: self.delivery,
             // On multicast it is a loss, and shows in the drops.

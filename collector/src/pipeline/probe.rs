@@ -11,7 +11,8 @@ use crate::clock::KtimeNs;
 use crate::config::{EbpfConfig, EbpfUse, Level};
 use crate::pipeline::ring;
 use crate::pipeline::rules::held::Held;
-use crate::probe::load::{Counters, LogLevel, PROGRAMS, Witness, WitnessConfig, WitnessError};
+use crate::probe::hooks;
+use crate::probe::load::{Counters, LogLevel, Witness, WitnessConfig, WitnessError};
 use crate::probe::mirror::Mirror;
 use crate::probe::places::Places;
 use crate::probe::resolve::Resolver;
@@ -74,6 +75,12 @@ impl Loaded {
             own_tgid: std::process::id(),
             log_level: log_level(config.log),
         })?;
+        if let Some(reason) = witness.hooks_refused() {
+            tracing::info!(
+                reason,
+                "the kernel's own decisions cannot be watched; the loaded rules say what is expected"
+            );
+        }
         let ring = witness.take_ring()?;
         let probe = Probe {
             witness,
@@ -166,6 +173,11 @@ impl Probe {
         exempt
     }
 
+    /// What the programs can tell on this kernel.
+    pub(super) fn level(&self) -> hooks::Level {
+        self.witness.level()
+    }
+
     /// Takes the programs off their hooks. The ring can still be read.
     pub(super) fn detach(&mut self) {
         if let Err(error) = self.witness.detach() {
@@ -197,12 +209,13 @@ impl Probe {
             .saturating_sub(read(&self.counts.read_bytes));
         account::Ebpf {
             programs: programs
+                .iter()
                 .map(|program| (program.name, program.attached))
-                .into(),
+                .collect(),
             attempted: counters.attempted,
             submitted: counters.submitted,
-            read: std::iter::zip(PROGRAMS, &self.counts.read)
-                .map(|(program, count)| (program, read(count)))
+            read: std::iter::zip(self.witness.senders(), &self.counts.read)
+                .map(|(program, count)| (*program, read(count)))
                 .collect(),
             dropped: [
                 ("ring_full", counters.ring_full),
@@ -212,6 +225,7 @@ impl Probe {
                 ("undecodable", read(&self.counts.undecodable)),
             ]
             .into(),
+            lost_records: counters.lost_records,
             unreadable: counters.unreadable,
             ring_size: self.ring_size,
             ring_used: used,

@@ -11,7 +11,7 @@ use crate::clock::KtimeNs;
 use crate::pipeline::packet::Packet;
 use crate::pipeline::sys;
 use crate::probe::decode;
-use crate::probe::load::PROGRAMS;
+use crate::probe::load::SENDERS;
 use crate::probe::ring::{POLL_INTERVAL, Ring};
 
 /// Packets that may wait for the core.
@@ -24,16 +24,28 @@ const PACKET_SAMPLES: usize = 256;
 /// What the reader counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Samples read, by program.
-    pub(super) read: [AtomicU64; PROGRAMS.len()],
+    /// Samples read, by the program that sent them.
+    pub(super) read: [AtomicU64; SENDERS.len()],
     /// Samples that found the queue to the core full.
     pub(super) queue_full: AtomicU64,
     /// Samples the core could not decode.
     pub(super) undecodable: AtomicU64,
     /// Bytes waiting for the core.
     pub(super) queued_bytes: AtomicU64,
+    /// When the ring was last found empty, and all that was in it before had been sent on.
+    pub(super) drained_at: AtomicU64,
     /// Bytes of the ring that these took.
     pub(super) read_bytes: AtomicU64,
+}
+
+impl Counts {
+    /// Up to when everything that was in the ring has been taken in by the core; none where something is on its way to it,
+    /// or nobody reads.
+    pub(super) fn taken_in(&self) -> Option<KtimeNs> {
+        let drained = KtimeNs(self.drained_at.load(Ordering::Acquire));
+        let queued = self.queued_bytes.load(Ordering::Relaxed);
+        (queued == 0 && drained > KtimeNs(0)).then_some(drained)
+    }
 }
 
 /// Reads until `stop` turns true, then what is left, then ends.
@@ -69,12 +81,21 @@ fn drain(ring: &mut Ring, core: &mpsc::Sender<Packet>, counts: &Counts) -> usize
         packet.push(0, now, sample);
     });
     let samples = packet.len();
-    if samples == 0 {
-        return 0;
+    if samples > 0 {
+        send(packet, core, counts);
+        counts
+            .read_bytes
+            .store(ring.read_bytes(), Ordering::Relaxed);
     }
-    counts
-        .read_bytes
-        .store(ring.read_bytes(), Ordering::Relaxed);
+    if samples < PACKET_SAMPLES {
+        // After what was sent has been counted as queued.
+        counts.drained_at.store(now.0, Ordering::Release);
+    }
+    samples
+}
+
+fn send(packet: Packet, core: &mpsc::Sender<Packet>, counts: &Counts) {
+    let samples = packet.len();
     let bytes = packet.n_bytes() as u64;
     let room = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES;
     if !room || core.try_send(packet).is_err() {
@@ -83,5 +104,4 @@ fn drain(ring: &mut Ring, core: &mpsc::Sender<Packet>, counts: &Counts) -> usize
             .queue_full
             .fetch_add(samples as u64, Ordering::Relaxed);
     }
-    samples
 }

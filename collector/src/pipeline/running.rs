@@ -134,13 +134,15 @@ impl Running {
                     former_until: KtimeNs(0),
                     since: started.since,
                 };
-                core.correlator.witness_attached(in_force, started.exempt);
+                let level = started.probe.level();
+                core.correlator
+                    .witness_attached(in_force, started.exempt, level);
                 (Some(started.probe), Some(started.ring))
             }
         };
         let level = match &probe {
-            Some(_) => "eBPF witness at level syscalls",
-            None => "no eBPF witness",
+            Some(probe) => format!("eBPF witness at level {}", probe.level().name()),
+            None => "no eBPF witness".to_owned(),
         };
         let started = format!(
             "audit-collector {} on Linux {}: {}, {level}, {} rules",

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use btf_rs::{Btf, Struct, Type};
-use collector_ebpf::Layout;
+use collector_ebpf::{ContextLayout, Layout};
 
 use crate::probe::features::release;
 
@@ -153,6 +153,38 @@ impl KernelTypes {
         Ok(layout)
     }
 
+    /// The offsets that only the hooks on the audit code need.
+    ///
+    /// # Errors
+    /// As [`Self::layout`].
+    pub fn context_layout(&self) -> Result<ContextLayout, BtfError> {
+        const CONTEXT: &str = "audit_context";
+        let layout = ContextLayout {
+            kind: self.offset_of_either(CONTEXT, ["context", "in_syscall"])?,
+            serial: self.offset_of_either(CONTEXT, ["stamp.serial", "serial"])?,
+            ctime: self.offset_of_either(CONTEXT, ["stamp.ctime", "ctime"])?,
+            major: self.offset(CONTEXT, "major")?,
+            argv: self.offset(CONTEXT, "argv")?,
+            return_code: self.offset(CONTEXT, "return_code")?,
+            return_valid: self.offset(CONTEXT, "return_valid")?,
+            arch: self.offset(CONTEXT, "arch")?,
+            pwd: self.offset(CONTEXT, "pwd")?,
+        };
+        self.expect_in_order("timespec64", 0, 8, &["tv_sec", "tv_nsec"])?;
+        Ok(layout)
+    }
+
+    /// The offset of the first of `members` that is there: kernels have moved it.
+    fn offset_of_either(
+        &self,
+        structure: &'static str,
+        members: [&'static str; 2],
+    ) -> Result<u32, BtfError> {
+        let [now, formerly] = members;
+        self.offset(structure, now)
+            .or_else(|error| self.offset(structure, formerly).map_err(|_| error))
+    }
+
     /// That `members` stand one after the other from `start` on, each `size` bytes long.
     fn expect_in_order(
         &self,
@@ -267,6 +299,9 @@ mod tests {
         let layout = types.layout().unwrap();
         assert_ne!(layout.task_cred, layout.task_real_parent);
         assert_ne!(layout.fs_pwd, layout.fs_root);
+        let context = types.context_layout().unwrap();
+        assert_eq!(context.kind, 4, "as every kernel so far has it");
+        assert!(context.serial < context.argv && context.argv < context.arch);
     }
 
     #[test]

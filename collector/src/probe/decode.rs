@@ -5,14 +5,17 @@
 //! over, and no input panics.
 
 use collector_ebpf::{
-    FileFacts, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION, flags, string_flags,
+    FileFacts, LossReason, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION, flags,
+    string_flags,
 };
 use zerocopy::FromBytes as _;
 
-use crate::clock::KtimeNs;
+use crate::audit::record::Serial;
+use crate::clock::{KtimeNs, TimeMs};
 use crate::probe::mirror::{rule_number, verdict};
 use crate::probe::observation::{
-    Captured, Credentials, FileInode, Observation, OpenedFile, PathArgument,
+    Captured, Credentials, Extent, FileInode, Observation, OpenedFile, PathArgument, Report,
+    Verdict,
 };
 
 /// What the kernel appends to the path of a file that has been removed.
@@ -63,12 +66,12 @@ pub enum DecodeError {
     },
 }
 
-/// Which program sent a sample: 0 for sys_enter, 1 for sys_exit ([`Sample::sequence`]), as in
-/// [`crate::probe::load::PROGRAMS`]. A sample too short to tell counts as the latter's.
+/// Which of [`crate::probe::load::SENDERS`] sent a sample, by its [`Sample::sequence`]. One too short to tell counts as
+/// that of sys_exit.
 pub fn program_of(sample: &[u8]) -> usize {
     let at = std::mem::offset_of!(Sample, sequence);
     let sequence = sample.get(at..).and_then(<[u8]>::first_chunk);
-    sequence.map_or(1, |bytes| (u64::from_ne_bytes(*bytes) & 1) as usize)
+    sequence.map_or(1, |bytes| (u64::from_ne_bytes(*bytes) & 3) as usize)
 }
 
 /// Reads one sample.
@@ -100,7 +103,13 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         });
     }
     let ruling = collector_ebpf::Ruling(u32::from(sample.ruling));
-    let verdict = verdict(ruling)
+    let reported = sample.flags & flags::REPORTED != 0;
+    let verdict = if reported {
+        Some(Verdict::Exact)
+    } else {
+        verdict(ruling)
+    };
+    let verdict = verdict
         .filter(|_| ruling <= collector_ebpf::Ruling::YES)
         .ok_or(DecodeError::Ruling {
             ruling: sample.ruling,
@@ -146,6 +155,12 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         verdict,
         rule: rule_number(sample.rule),
         rules_generation: sample.generation,
+        report: reported.then(|| report(&sample.report)),
+        extent: if sample.flags & flags::END_ONLY == 0 {
+            Extent::Whole
+        } else {
+            Extent::EndOnly
+        },
     };
     let mut at = fixed;
     while at < bytes.len() {
@@ -157,6 +172,22 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         at += (size_of::<StringHeader>() + string.len()).next_multiple_of(8);
     }
     Ok(observation)
+}
+
+fn report(report: &collector_ebpf::Report) -> Report {
+    let milliseconds = u64::from(report.stamp_nsec) / 1_000_000;
+    let first_lost = usize::from(report.first_lost).checked_sub(1);
+    Report {
+        time: TimeMs(
+            report
+                .stamp_sec
+                .saturating_mul(1000)
+                .saturating_add(milliseconds),
+        ),
+        serial: (report.serial != 0).then_some(Serial(report.serial)),
+        lost_records: report.lost.iter().map(|lost| u32::from(*lost)).sum(),
+        first_lost: first_lost.and_then(|reason| LossReason::ALL.get(reason).copied()),
+    }
 }
 
 /// Puts a string where it belongs.
@@ -321,7 +352,6 @@ mod tests {
     use zerocopy::IntoBytes as _;
 
     use super::*;
-    use crate::probe::observation::Verdict;
 
     fn sample() -> Sample {
         let mut sample = Sample::read_from_bytes(&[0; size_of::<Sample>()]).unwrap();
@@ -356,7 +386,7 @@ mod tests {
     #[test]
     fn a_sample_says_which_program_sent_it() {
         let mut sample = sample();
-        for (sequence, program) in [(2, 0), (3, 1)] {
+        for (sequence, program) in [(4, 0), (5, 1), (10, 2), (7, 3)] {
             sample.sequence = sequence;
             assert_eq!(program_of(sample.as_bytes()), program);
         }
@@ -394,6 +424,38 @@ mod tests {
         assert_eq!(observation.tty, Captured::Whole(b"pts1".as_slice().into()));
         assert_eq!(observation.sockaddr, Captured::Absent);
         assert_eq!(observation.result, None);
+    }
+
+    #[test]
+    fn what_the_kernel_decided_is_exact_whatever_the_mirror_ruled() {
+        let mut sample = sample();
+        sample.length = size_of::<Sample>() as u32;
+        sample.ruling = collector_ebpf::Ruling::NO.0 as u8;
+        assert_eq!(
+            decode(sample.as_bytes()),
+            Err(DecodeError::Ruling { ruling: 0 })
+        );
+        sample.flags = flags::REPORTED | flags::END_ONLY;
+        sample.report.stamp_sec = 1_700_000_000;
+        sample.report.stamp_nsec = 123_999_999;
+        sample.report.lost[LossReason::BacklogLimit as usize] = 2;
+        sample.report.first_lost = LossReason::BacklogLimit as u8 + 1;
+        let observation = decode(sample.as_bytes()).unwrap();
+        assert_eq!(observation.verdict, Verdict::Exact);
+        assert_eq!(observation.extent, Extent::EndOnly);
+        assert_eq!(
+            observation.report,
+            Some(Report {
+                time: TimeMs(1_700_000_000_123),
+                serial: None,
+                lost_records: 2,
+                first_lost: Some(LossReason::BacklogLimit),
+            })
+        );
+        sample.report.serial = 7;
+        sample.report.first_lost = 200;
+        let report = decode(sample.as_bytes()).unwrap().report.unwrap();
+        assert_eq!((report.serial, report.first_lost), (Some(Serial(7)), None));
     }
 
     #[test]

@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
-use aya::programs::{BtfTracePoint, ProgramError, ProgramInfo};
+use aya::programs::{BtfTracePoint, Program, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use collector_ebpf::{
-    Active, Control, EXEMPT_PROCESSES, InFlight, MAX_CONDITIONS, Plans, SYSCALL_NUMBERS,
+    Active, ContextLayout, Control, EXEMPT_PROCESSES, InFlight, Layout, LossReason, MAX_CONDITIONS,
+    Note, Plans, SYSCALL_NUMBERS,
 };
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::probe::btf::KernelTypes;
 use crate::probe::error::{map_error, no_map, object_error, program_error};
 use crate::probe::features;
+use crate::probe::hooks::{Hooks, Level, in_words};
 use crate::probe::log::Forward;
 use crate::probe::mirror::Mirror;
 use crate::probe::ring::Ring;
@@ -27,8 +29,11 @@ pub use crate::probe::error::WitnessError;
 
 /// The programs as the build script compiled them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/collector-ebpf"));
-/// The programs; each is named like the tracepoint it sits on.
-pub const PROGRAMS: [&str; 2] = ["sys_enter", "sys_exit"];
+/// The programs that there always are; each is named like the tracepoint it sits on.
+const TRACEPOINTS: [&str; 2] = ["sys_enter", "sys_exit"];
+/// The programs that send samples, by the number that [`Sample::sequence`](collector_ebpf::Sample::sequence) gives them;
+/// the last two at the level `audit-hooks` only.
+pub const SENDERS: [&str; 4] = ["sys_enter", "sys_exit", "audit_log_exit", "audit_free"];
 /// How long a buffer of rules rests after it went out of force before it is written again. Programs run for
 /// microseconds, and may still be reading it.
 const BUFFER_REST: Duration = Duration::from_millis(20);
@@ -98,6 +103,9 @@ pub struct Counters {
     pub unreadable: u64,
     /// Exits without a known entry; not an error.
     pub without_entry: u64,
+    /// Records the kernel has given up since the programs were attached, by [`LossReason`]; none where no program was
+    /// there to see it.
+    pub lost_records: Option<[u64; LossReason::COUNT]>,
 }
 
 /// What the kernel counts of one program (`struct bpf_prog_info` of include/uapi/linux/bpf.h).
@@ -133,7 +141,8 @@ pub struct Witness {
     control: Control,
     /// When the rules were last changed.
     changed: Option<Instant>,
-    links: [Option<BtfTracePointLinkId>; PROGRAMS.len()],
+    links: [Option<BtfTracePointLinkId>; TRACEPOINTS.len()],
+    hooks: Hooks,
     logger: Option<EbpfLogger<Forward>>,
 }
 
@@ -150,21 +159,26 @@ impl Witness {
                 least,
             });
         }
-        let layout = KernelTypes::running()?.layout()?;
-        let log_level = config.log_level.number();
-        let mut loader = EbpfLoader::new();
-        loader
-            .override_global("LAYOUT", layout.as_bytes(), true)
-            .override_global("OWN_TGID", &config.own_tgid, true)
-            .override_global(aya_log::LEVEL, &log_level, false)
-            .map_max_entries("RING", config.ring_bytes)
-            .map_max_entries("IN_FLIGHT", config.in_flight.max(1));
-        if config.log_level == LogLevel::Off {
-            loader.map_max_entries("AYA_LOGS", least);
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(object_error)?;
+        let types = KernelTypes::running()?;
+        let layout = types.layout()?;
         let btf = Btf::from_sys_fs().map_err(|error| object_error(error.into()))?;
-        for name in PROGRAMS {
+        let hooked = types
+            .context_layout()
+            .map_err(WitnessError::from)
+            .and_then(|context| {
+                let mut ebpf = object(config, &layout, Some(&context))?;
+                let hooks = Hooks::load(&mut ebpf, &btf)?;
+                Ok((ebpf, hooks))
+            });
+        let (mut ebpf, hooks) = match hooked {
+            Ok(hooked) => hooked,
+            // The other programs are told that there are none.
+            Err(error) => (
+                object(config, &layout, None)?,
+                Hooks::Refused(in_words(&error)),
+            ),
+        };
+        for name in TRACEPOINTS {
             let program = tracepoint(&mut ebpf, name)?;
             program
                 .load(name, &btf)
@@ -179,7 +193,8 @@ impl Witness {
             plans: vec![Plans::NONE; SYSCALL_NUMBERS as usize],
             control: Control::default(),
             changed: None,
-            links: [const { None }; PROGRAMS.len()],
+            links: [const { None }; TRACEPOINTS.len()],
+            hooks,
             logger,
         };
         // The maps begin with zeros, which would be a program for each call.
@@ -198,14 +213,16 @@ impl Witness {
         if self.links.iter().all(Option::is_none) {
             self.forget_calls()?;
         }
+        // Before the tracepoints: a call whose entry was seen can count on them.
+        self.hooks.attach(&mut self.ebpf)?;
         // The exit first: an entry is never remembered without somebody to take it out again.
-        for index in (0..PROGRAMS.len()).rev() {
+        for index in (0..TRACEPOINTS.len()).rev() {
             if self.links[index].is_some() {
                 continue;
             }
-            let link = tracepoint(&mut self.ebpf, PROGRAMS[index])?
+            let link = tracepoint(&mut self.ebpf, TRACEPOINTS[index])?
                 .attach()
-                .map_err(|error| program_error(PROGRAMS[index], "attach", error))?;
+                .map_err(|error| program_error(TRACEPOINTS[index], "attach", error))?;
             self.links[index] = Some(link);
         }
         Ok(())
@@ -216,14 +233,24 @@ impl Witness {
     /// # Errors
     /// [`WitnessError::Program`].
     pub fn detach(&mut self) -> Result<(), WitnessError> {
-        for (name, link) in PROGRAMS.into_iter().zip(&mut self.links) {
+        for (name, link) in TRACEPOINTS.into_iter().zip(&mut self.links) {
             if let Some(link) = link.take() {
                 tracepoint(&mut self.ebpf, name)?
                     .detach(link)
                     .map_err(|error| program_error(name, "detach", error))?;
             }
         }
-        Ok(())
+        self.hooks.detach(&mut self.ebpf)
+    }
+
+    /// What the programs can tell on this kernel.
+    pub fn level(&self) -> Level {
+        self.hooks.level()
+    }
+
+    /// Why the kernel does not have the programs on its audit code; none where it has them.
+    pub fn hooks_refused(&self) -> Option<&str> {
+        self.hooks.refusal()
     }
 
     /// Puts another set of rules in force, all at once: what is judged while this runs is judged by the old ones.
@@ -301,7 +328,7 @@ impl Witness {
         let array: PerCpuArray<&MapData, [u8; 64]> =
             map.try_into().map_err(map_error("COUNTERS", "open"))?;
         let mut sum = collector_ebpf::Counters::default();
-        for program in 0..PROGRAMS.len() as u32 {
+        for program in 0..self.senders().len() as u32 {
             let per_cpu = array
                 .get(&program, 0)
                 .map_err(map_error("COUNTERS", "read"))?;
@@ -319,26 +346,29 @@ impl Witness {
             in_flight_full: sum.in_flight_full,
             unreadable: sum.unreadable,
             without_entry: sum.without_entry,
+            lost_records: self.lost_records()?,
         })
     }
 
-    /// The programs as the kernel counts them. What it does not tell is 0.
-    pub fn programs(&self) -> [ProgramFigures; PROGRAMS.len()] {
-        std::array::from_fn(|index| {
-            let name = PROGRAMS[index];
-            let program: Option<&BtfTracePoint> = self
-                .ebpf
-                .program(name)
-                .and_then(|program| program.try_into().ok());
-            let info = program.and_then(|program| program.info().ok());
-            ProgramFigures {
-                name,
-                attached: self.links[index].is_some(),
-                runs: info.as_ref().map_or(0, ProgramInfo::run_count),
-                run_time: info.as_ref().map_or(Duration::ZERO, ProgramInfo::run_time),
-                missed_runs: program.and_then(missed_runs).unwrap_or_default(),
-            }
-        })
+    /// The loaded programs as the kernel counts them. What it does not tell is 0.
+    pub fn programs(&self) -> Vec<ProgramFigures> {
+        let tracepoints = (TRACEPOINTS.into_iter())
+            .zip(&self.links)
+            .map(|(name, link)| (name, link.is_some()));
+        tracepoints
+            .chain(self.hooks.programs())
+            .map(|(name, attached)| {
+                let program = self.ebpf.program(name);
+                let info = program.and_then(|program| program.info().ok());
+                ProgramFigures {
+                    name,
+                    attached,
+                    runs: info.as_ref().map_or(0, ProgramInfo::run_count),
+                    run_time: info.as_ref().map_or(Duration::ZERO, ProgramInfo::run_time),
+                    missed_runs: program.and_then(missed_runs).unwrap_or_default(),
+                }
+            })
+            .collect()
     }
 
     /// The maps that can run full.
@@ -362,20 +392,33 @@ impl Witness {
         }
     }
 
-    /// Empties the map of calls in flight: nobody has seen how those ended that began before a [`Self::detach`].
-    fn forget_calls(&mut self) -> Result<(), WitnessError> {
-        const NAME: &str = "IN_FLIGHT";
-        let map = self.ebpf.map_mut(NAME).ok_or_else(|| no_map(NAME))?;
-        let mut calls: HashMap<&mut MapData, u64, [u8; size_of::<InFlight>()]> =
-            map.try_into().map_err(map_error(NAME, "open"))?;
-        let tasks: Vec<u64> = calls
-            .keys()
-            .collect::<Result<_, _>>()
-            .map_err(map_error(NAME, "read"))?;
-        for task in tasks {
-            calls.remove(&task).map_err(map_error(NAME, "write"))?;
+    /// The programs that send samples on this kernel, in the order of [`SENDERS`].
+    pub fn senders(&self) -> &'static [&'static str] {
+        match self.level() {
+            Level::Syscalls => &TRACEPOINTS,
+            Level::AuditHooks => &SENDERS,
         }
-        Ok(())
+    }
+
+    fn lost_records(&self) -> Result<Option<[u64; LossReason::COUNT]>, WitnessError> {
+        const NAME: &str = "LOST";
+        if self.level() == Level::Syscalls {
+            return Ok(None);
+        }
+        let map = self.ebpf.map(NAME).ok_or_else(|| no_map(NAME))?;
+        let array: PerCpuArray<&MapData, u64> = map.try_into().map_err(map_error(NAME, "open"))?;
+        let mut lost = [0; LossReason::COUNT];
+        for (reason, lost) in (0..).zip(&mut lost) {
+            let per_cpu = array.get(&reason, 0).map_err(map_error(NAME, "read"))?;
+            *lost = per_cpu.iter().sum();
+        }
+        Ok(Some(lost))
+    }
+
+    /// Empties the maps of what tasks are about: nobody has seen how that ended which began before a [`Self::detach`].
+    fn forget_calls(&mut self) -> Result<(), WitnessError> {
+        empty::<{ size_of::<InFlight>() }>(&mut self.ebpf, "IN_FLIGHT")?;
+        empty::<{ size_of::<Note>() }>(&mut self.ebpf, "NOTES")
     }
 
     fn set_control(&mut self, control: Control) -> Result<(), WitnessError> {
@@ -394,13 +437,60 @@ impl Witness {
 }
 
 /// `bpf_prog_info` has this count as well, which aya does not hand out; fdinfo shows the same.
-fn missed_runs(program: &BtfTracePoint) -> Option<u64> {
+fn missed_runs(program: &Program) -> Option<u64> {
     let fd = program.fd().ok()?.as_fd().as_raw_fd();
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let count = text
         .lines()
         .find_map(|line| line.strip_prefix("recursion_misses:"))?;
     count.trim().parse().ok()
+}
+
+/// Creates the maps. Without offsets for the hooks the programs are told that there are none.
+fn object(
+    config: &WitnessConfig,
+    layout: &Layout,
+    context: Option<&ContextLayout>,
+) -> Result<Ebpf, WitnessError> {
+    let log_level = config.log_level.number();
+    let in_flight = config.in_flight.max(1);
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("LAYOUT", layout.as_bytes(), true)
+        .override_global("OWN_TGID", &config.own_tgid, true)
+        .override_global(aya_log::LEVEL, &log_level, false)
+        .map_max_entries("RING", config.ring_bytes)
+        .map_max_entries("IN_FLIGHT", in_flight);
+    if let Some(context) = context {
+        loader
+            .override_global("CONTEXT_LAYOUT", context.as_bytes(), true)
+            .override_global("HOOKS", &1_u32, true)
+            .map_max_entries("NOTES", in_flight);
+    } else {
+        loader
+            .map_max_entries("NOTES", 1)
+            .map_max_entries("SCRATCH", TRACEPOINTS.len() as u32)
+            .map_max_entries("COUNTERS", TRACEPOINTS.len() as u32);
+    }
+    if config.log_level == LogLevel::Off {
+        loader.map_max_entries("AYA_LOGS", features::page_size());
+    }
+    loader.load(OBJECT).map_err(object_error)
+}
+
+/// Removes every element of a map that is by task.
+fn empty<const BYTES: usize>(ebpf: &mut Ebpf, name: &'static str) -> Result<(), WitnessError> {
+    let map = ebpf.map_mut(name).ok_or_else(|| no_map(name))?;
+    let mut elements: HashMap<&mut MapData, u64, [u8; BYTES]> =
+        map.try_into().map_err(map_error(name, "open"))?;
+    let tasks: Vec<u64> = elements
+        .keys()
+        .collect::<Result<_, _>>()
+        .map_err(map_error(name, "read"))?;
+    for task in tasks {
+        elements.remove(&task).map_err(map_error(name, "write"))?;
+    }
+    Ok(())
 }
 
 /// Not a method: what borrows the maps only leaves the rest of the [`Witness`] at hand.

@@ -7,6 +7,7 @@ pub mod decode;
 pub mod error;
 pub mod features;
 mod files;
+pub mod hooks;
 pub mod load;
 mod log;
 pub mod mirror;

@@ -2,7 +2,12 @@
 //!
 //! Owns the domain type. Strings are bytes as they stood in the caller's memory or the kernel's.
 
-use crate::clock::KtimeNs;
+use std::time::Duration;
+
+use collector_ebpf::LossReason;
+
+use crate::audit::record::{Serial, Stamp};
+use crate::clock::{KtimeNs, TimeMs};
 
 /// A value the BPF program tried to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,12 +151,42 @@ pub struct OpenedFile {
     pub lineage: Captured<Box<[u64]>>,
 }
 
-/// One system call as the tracepoint programs saw it.
+/// The kernel's own decision to report a call, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The time in the event's stamp.
+    pub time: TimeMs,
+    /// The serial in it; none where the kernel refused the event before it drew one.
+    pub serial: Option<Serial>,
+    /// Records that the kernel gave up while it wrote the event.
+    pub lost_records: u32,
+    /// Why it gave up the first of them.
+    pub first_lost: Option<LossReason>,
+}
+
+impl Report {
+    /// The stamp of the event's records; none where the kernel drew no serial for them.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let time = self.time;
+        self.serial.map(|serial| Stamp { time, serial })
+    }
+}
+
+/// How much of a call was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its end: `entry` is not known and stands for `taken`, and of `args` the last two are not known.
+    EndOnly,
+}
+
+/// One system call as the BPF programs saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// Unique within one load of the BPF programs, together with `sequence`: where the sample was taken.
     pub cpu: u16,
-    /// Twice the program's count of samples on `cpu`, from 1, plus 0 at the entry and 1 at the exit.
+    /// Four times the program's count of samples on `cpu`, from 1, plus the program's own number.
     pub sequence: u64,
     /// When the call entered.
     pub entry: KtimeNs,
@@ -203,4 +238,24 @@ pub struct Observation {
     pub rule: Option<u16>,
     /// Which set of rules was judged against; counts the refreshes.
     pub rules_generation: u32,
+    /// The kernel's own decision; none where it took none, or nobody was there to see it.
+    pub report: Option<Report>,
+    /// How much of the call was seen.
+    pub extent: Extent,
+}
+
+impl Observation {
+    /// The arguments that are known.
+    pub fn arguments(&self) -> &[u64] {
+        match self.extent {
+            Extent::Whole => &self.args,
+            Extent::EndOnly => &self.args[..4],
+        }
+    }
+
+    /// How long the call took; none for calls that never return, and where the entry was not seen.
+    pub fn duration(&self) -> Option<Duration> {
+        let known = self.extent == Extent::Whole && self.result.is_some();
+        known.then(|| self.taken.since(self.entry))
+    }
 }

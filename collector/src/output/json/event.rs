@@ -18,7 +18,7 @@ use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
 use crate::output::json::writer::Object;
 use crate::output::json::{object, record};
 use crate::probe::names;
-use crate::probe::observation::{Captured, FileInode, Observation, PathArgument};
+use crate::probe::observation::{Captured, Extent, FileInode, Observation, PathArgument};
 
 /// The id that means "unset".
 const UNSET: u32 = u32::MAX;
@@ -275,7 +275,7 @@ impl<'a> Parts<'a> {
             object.number("number", number);
             object.array("args", |array| {
                 let from_audit = call.map_or(&[][..], |call| &call.args);
-                let from_ebpf = seen.map_or(&[][..], |seen| &seen.args);
+                let from_ebpf = seen.map_or(&[][..], |seen| seen.arguments());
                 let rest = from_ebpf.get(from_audit.len()..).unwrap_or_default();
                 for argument in from_audit.iter().chain(rest) {
                     array.plain(format_args!("{argument:#x}"));
@@ -291,16 +291,16 @@ impl<'a> Parts<'a> {
             }
             let errno = exit.filter(|_| success == Some(false)).and_then(errno_name);
             object.optional("errno", errno);
-            if let Some(seen) = seen.filter(|seen| seen.result.is_some()) {
-                let took = seen.taken.since(seen.entry).as_nanos();
+            if let Some(took) = seen.and_then(|seen| seen.duration()) {
+                let took = took.as_nanos();
                 object.number("duration_ns", i128::try_from(took).unwrap_or(i128::MAX));
             }
         });
-        if call.is_some() && seen.is_some() {
+        if call.is_some() && seen.is_some_and(|seen| seen.extent == Extent::Whole) {
             filled.note("syscall.args[4]");
             filled.note("syscall.args[5]");
         }
-        if seen.is_some_and(|seen| seen.result.is_some()) {
+        if seen.is_some_and(|seen| seen.duration().is_some()) {
             filled.note("syscall.duration_ns");
         }
     }

@@ -1,0 +1,250 @@
+//! Where the kernel's audit code can be watched, every verdict is the kernel's own, and so is every cause.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
+use audit_collector_tests::exposition::Samples;
+use audit_collector_tests::process::{Collector, Finished};
+use audit_collector_tests::requirement::{self, Requirement};
+use audit_collector_tests::stream::{Event, tally};
+use audit_collector_tests::workload;
+use collector::audit::arch::Arch;
+use collector::audit::rules::{Action, Field, FilterList, Operator, Rule};
+
+/// How long the account may take to settle. An emulated machine is slow.
+const SETTLE_TIME: Duration = Duration::from_secs(120);
+
+/// A short wait, so that the tests end soon; the figures do not depend on it.
+const WAITS: [&str; 1] = ["--reorder-window-ms=1000"];
+
+const ALL: [Requirement; 4] = [
+    Requirement::AuditControl,
+    Requirement::DaemonSeat,
+    Requirement::Ebpf,
+    Requirement::FunctionTracing,
+];
+
+/// What came of one workload.
+struct Outcome {
+    finished: Finished,
+    metrics: Samples,
+    uid: u32,
+    /// By how much the kernel's own count of lost records moved.
+    lost: u64,
+}
+
+/// Runs `processes` that each make `count` calls under a rule, with the collector as the daemon.
+fn storm(uid: u32, collector: &[&str], processes: u32, count: u32) -> Outcome {
+    let mut guard = AuditGuard::take().unwrap();
+    guard
+        .add_rule(&rule_for(uid, Arch::NATIVE, &["openat"], "hooks"))
+        .unwrap();
+    let expected = u64::from(processes) * u64::from(count);
+    let (processes, count) = (processes.to_string(), count.to_string());
+    let workload = ["open", "--processes", &processes, "--count", &count];
+    let outcome = run(&mut guard, uid, collector, &workload, expected);
+    check(&outcome, expected);
+    outcome
+}
+
+fn run(
+    guard: &mut AuditGuard,
+    uid: u32,
+    collector: &[&str],
+    workload: &[&str],
+    expected: u64,
+) -> Outcome {
+    let daemon = ["--mode=daemon", "--enable"];
+    let arguments: Vec<&str> = [&WAITS[..], &daemon, collector].concat();
+    let mut collector = Collector::start(&arguments).unwrap();
+    let before = guard.status().unwrap().lost;
+    workload::run(uid, workload).unwrap();
+    let metrics = collector.settle(expected, SETTLE_TIME).unwrap();
+    let lost = guard.status().unwrap().lost.wrapping_sub(before);
+    let finished = collector.stop().unwrap();
+    Outcome {
+        finished,
+        metrics,
+        uid,
+        lost: u64::from(lost),
+    }
+}
+
+impl Outcome {
+    fn events(&self) -> Vec<Event<'_>> {
+        self.finished.stream.events_of(self.uid)
+    }
+
+    fn by_verdict(&self) -> BTreeMap<Option<&str>, u64> {
+        tally(self.events(), Event::verdict)
+    }
+
+    /// The causes of those given back.
+    fn causes(&self) -> BTreeMap<Option<&str>, u64> {
+        let given_back = |event: &Event<'_>| event.outcome() == "backfilled";
+        tally(self.events().into_iter().filter(given_back), Event::cause)
+    }
+}
+
+/// What must hold whatever is lost.
+fn check(outcome: &Outcome, expected: u64) {
+    let stream = &outcome.finished.stream;
+    let started = stream.states("started").next().unwrap()["message"].to_string();
+    assert!(started.contains("level audit-hooks"), "{started}");
+    let events = outcome.events();
+    let mut by_number: BTreeMap<u64, Event<'_>> = BTreeMap::new();
+    for event in &events {
+        if let Some(twin) = by_number.insert(event.argument(3).unwrap(), *event) {
+            let stderr = &outcome.finished.stderr;
+            panic!("told twice:\n{}\n{}\n{stderr}", twin.0, event.0);
+        }
+    }
+    assert_eq!(by_number.len() as u64, expected, "calls lost or made up");
+    println!(
+        "{:?}; lost +{}; causes {:?}",
+        tally(events.iter().copied(), Event::outcome),
+        outcome.lost,
+        outcome.causes()
+    );
+    assert_eq!(
+        outcome.by_verdict(),
+        BTreeMap::from([(Some("exact"), expected)])
+    );
+    for event in &events {
+        if event.outcome() == "matched" {
+            assert_eq!(event.matched_by(), Some("serial"), "{}", event.0);
+        }
+    }
+    let mut by_serial: BTreeMap<u64, Event<'_>> = BTreeMap::new();
+    for event in stream.events() {
+        if let Some(other) = event
+            .serial()
+            .and_then(|serial| by_serial.insert(serial, event))
+        {
+            panic!("two events with one serial:\n{}\n{}", other.0, event.0);
+        }
+    }
+    let metrics = &outcome.metrics;
+    let told = |verdict: &str, outcome: &str| {
+        let labels = [("verdict", verdict), ("outcome", outcome)];
+        metrics.count("crosscheck_events_total", &labels)
+    };
+    assert_eq!(
+        told("exact", "matched") + told("exact", "backfilled"),
+        expected
+    );
+    assert_eq!(told("exact", "audit_only"), 0);
+    assert_eq!(told("inferred", "backfilled"), 0);
+    assert_eq!(told("inferred", "unrecovered"), 0);
+    assert_eq!(metrics.count("records_malformed_total", &[]), 0);
+    assert_eq!(metrics.count("ebpf_ringbuf_dropped_events_total", &[]), 0);
+}
+
+/// What the kernel's own words explain is all that it lost.
+fn check_causes(outcome: &Outcome, cause: &str) {
+    let causes: Vec<_> = outcome.causes().into_keys().collect();
+    assert_eq!(causes, [Some(cause)]);
+    let labels = [("stage", "kernel"), ("cause", cause)];
+    assert_eq!(
+        outcome.metrics.count("lost_records_total", &labels),
+        outcome.lost
+    );
+    assert_eq!(
+        outcome.metrics.count("lost_records_total", &[]),
+        outcome.lost
+    );
+}
+
+#[test]
+fn what_a_full_backlog_refuses_is_exact_and_has_no_serial() {
+    if !requirement::met(&ALL) {
+        return;
+    }
+    let settings = [
+        "--rate-limit=0",
+        "--backlog-limit=64",
+        "--backlog-wait-time=0",
+    ];
+    let outcome = storm(60_071, &settings, 2, 5_000);
+    assert!(outcome.lost >= 500, "the kernel lost only {}", outcome.lost);
+    check_causes(&outcome, "backlog_limit");
+    for event in outcome.events() {
+        if event.outcome() == "backfilled" {
+            assert_eq!(event.serial(), None, "{}", event.0);
+        }
+    }
+}
+
+#[test]
+fn what_a_rate_limit_drops_is_exact_and_keeps_its_serial() {
+    if !requirement::met(&ALL) {
+        return;
+    }
+    let outcome = storm(
+        60_072,
+        &["--rate-limit=100", "--backlog-limit=65536"],
+        2,
+        1_000,
+    );
+    assert!(
+        outcome.lost >= 1_000,
+        "the kernel lost only {}",
+        outcome.lost
+    );
+    check_causes(&outcome, "rate_limit");
+    for event in outcome.events() {
+        assert!(event.serial().is_some(), "{}", event.0);
+    }
+}
+
+#[test]
+fn nothing_is_expected_that_the_kernel_did_not_report() {
+    if !requirement::met(&ALL) {
+        return;
+    }
+    let outcome = storm(
+        60_073,
+        &["--rate-limit=0", "--backlog-limit=65536"],
+        2,
+        2_000,
+    );
+    assert_eq!(outcome.lost, 0);
+    assert_eq!(outcome.causes(), BTreeMap::new());
+    assert_eq!(outcome.finished.stream.losses(), BTreeMap::new());
+}
+
+/// A rule of the task list makes the kernel report every call of the tasks it names: also those that no rule of
+/// the exit list is about, and the last one of each task, which does not return.
+#[test]
+fn what_a_task_rule_forces_is_matched_call_by_call() {
+    if !requirement::met(&ALL) {
+        return;
+    }
+    let uid = 60_074;
+    let mut guard = AuditGuard::take().unwrap();
+    let forced = Rule::new(FilterList::TASK, Action::Always)
+        .condition(Field::UID, Operator::EQUAL, uid)
+        .key(format!("{KEY}-task"));
+    guard.add_rule(&forced).unwrap();
+    let settings = ["--rate-limit=0", "--backlog-limit=65536"];
+    let workload = ["forks", "--count", "20"];
+    let outcome = run(&mut guard, uid, &settings, &workload, 60);
+    let events = outcome.events();
+    let matched = tally(events.iter().copied(), |event| {
+        (event.outcome(), event.matched_by(), event.verdict())
+    });
+    let all = ("matched", Some("serial"), Some("exact"));
+    println!("{matched:?}");
+    assert_eq!(matched.into_keys().collect::<Vec<_>>(), [all]);
+    let calls = tally(events.iter().copied(), Event::syscall);
+    assert_eq!(calls.get(&Some("openat")), Some(&20), "{calls:?}");
+    assert_eq!(calls.get(&Some("exit_group")), Some(&20), "{calls:?}");
+    let audit_only = [("verdict", "exact"), ("outcome", "audit_only")];
+    let audit_only = outcome
+        .metrics
+        .count("crosscheck_events_total", &audit_only);
+    assert_eq!((audit_only, outcome.lost), (0, 0));
+}
