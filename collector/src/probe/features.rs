@@ -24,6 +24,8 @@ pub struct Features {
     pub ring_buffer: Result<(), String>,
     /// Programs on function entry and exit, which the level `audit-hooks` needs.
     pub function_tracing: Result<(), String>,
+    /// Every member of `struct audit_context` that those read is there.
+    pub context_layout: Result<(), String>,
     /// `none`, `integrity` or `confidentiality`; none where the kernel does not say.
     pub lockdown: Option<String>,
     /// Capabilities that loading needs and this process lacks.
@@ -62,6 +64,10 @@ impl Features {
                 Err(error) => Err(one_line(&error)),
             },
             function_tracing: supported(ProgramType::Tracing),
+            context_layout: crate::probe::btf::KernelTypes::running()
+                .and_then(|types| types.context_layout())
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
             lockdown: lockdown(),
             missing_capabilities,
         }

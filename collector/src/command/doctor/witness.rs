@@ -53,8 +53,9 @@ fn judge(features: &Features) -> Vec<Finding> {
             Err(reason) => Finding::bad(subject, State::Limits, reason, NO_WITNESS).mend(remedy),
         })
         .collect();
-    findings.push(match &features.function_tracing {
-        Ok(()) => Finding::good(
+    let hooks = features.function_tracing.as_ref();
+    findings.push(match hooks.and(features.context_layout.as_ref()) {
+        Ok(_) => Finding::good(
             "function tracing",
             "allowed",
             "the kernel's own decision on each call can be read",
@@ -103,6 +104,7 @@ mod tests {
             btf_tracepoint: Ok(()),
             ring_buffer: Ok(()),
             function_tracing: Ok(()),
+            context_layout: Ok(()),
             lockdown: Some("integrity".into()),
             missing_capabilities: Vec::new(),
         }
