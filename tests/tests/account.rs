@@ -10,7 +10,7 @@ use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::balance::Balance;
 use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::{Collector, Finished};
-use audit_collector_tests::requirement::{self, Requirement};
+use audit_collector_tests::requirement::{self, Requirement, patience};
 use audit_collector_tests::stream::{Event, tally};
 use audit_collector_tests::workload;
 use collector::audit::arch::Arch;
@@ -19,8 +19,12 @@ use collector::audit::status::StatusChange;
 /// How long the account may take to settle. Builds of tests are slow, and other work may share the machine.
 const SETTLE_TIME: Duration = Duration::from_secs(60);
 
-/// Short waits, so that the tests end soon; the figures do not depend on them.
-const WAITS: [&str; 2] = ["--reassembly-timeout-ms=500", "--reorder-window-ms=1000"];
+/// Short waits, so that the tests end soon; the figures do not depend on them as long as every thread gets its turn
+/// within them.
+const WAITS: [(&str, Duration); 2] = [
+    ("--reassembly-timeout-ms", Duration::from_millis(500)),
+    ("--reorder-window-ms", Duration::from_millis(1000)),
+];
 
 /// One workload under one way to lose events.
 struct Case {
@@ -61,7 +65,10 @@ impl Case {
         guard.set(&self.settings).unwrap();
         let before = guard.status().unwrap();
 
-        let arguments: Vec<&str> = WAITS.iter().chain(self.collector).copied().collect();
+        let waits = WAITS.map(|(flag, wait)| format!("{flag}={}", patience(wait).as_millis()));
+        let arguments: Vec<&str> = (waits.iter().map(String::as_str))
+            .chain(self.collector.iter().copied())
+            .collect();
         let mut collector = Collector::start(&arguments).unwrap();
         let lost_before = guard.status().unwrap().lost;
         let (processes, count) = (self.processes.to_string(), self.count.to_string());
@@ -71,7 +78,9 @@ impl Case {
         )
         .unwrap();
         assert_eq!(report.calls, self.calls());
-        let metrics = collector.settle(self.calls(), SETTLE_TIME).unwrap();
+        let metrics = collector
+            .settle(self.calls(), patience(SETTLE_TIME))
+            .unwrap();
         let lost = guard.status().unwrap().lost.wrapping_sub(lost_before);
         let finished = collector.stop().unwrap();
 

@@ -42,14 +42,17 @@ const DATA: [&str; 2] = ["collector", "tests"];
 /// Where things are mounted, and where tests or programs expect a folder.
 const FOLDERS: [&str; 8] = [
     "dev",
-    "etc",
     "proc",
     "root",
     "run",
+    "srv",
     "sys",
     "tmp",
     "usr/share",
 ];
+
+/// Folders of this machine that come without their files: rules can only name what lies in a folder.
+const OUTLINES: [&str; 4] = ["/etc", "/usr/bin", "/usr/sbin", "/var/log"];
 
 /// A file system in the making.
 pub(super) struct Image {
@@ -73,6 +76,11 @@ impl Image {
         };
         for folder in FOLDERS {
             image.folder(Path::new("/").join(folder).as_path())?;
+        }
+        for folder in OUTLINES {
+            if Path::new(folder).is_dir() {
+                image.outline(Path::new(folder))?;
+            }
         }
         // The kernel opens it for the first program, before that can mount anything.
         image.add("dev/console", Entry::Device(5, 1))?;
@@ -188,6 +196,19 @@ impl Image {
                 self.tree(&entry.path())?;
             } else {
                 self.host_path(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a folder of this machine with all folders in it, at its own place.
+    fn outline(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.host_path(folder)?;
+        // What we may not look into stays empty.
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.outline(&entry.path())?;
             }
         }
         Ok(())

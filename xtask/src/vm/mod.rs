@@ -9,7 +9,7 @@ mod machine;
 mod suite;
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -105,13 +105,15 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The kernel for what need not run on all.
+const MIDDLE: &str = KERNEL_SERIES[1].0;
+
 /// What `cargo xtask test` runs on every kernel besides what lasts until reboot: whether the programs load there and see
 /// what they should, and one loss.
-const CHOICE: [&str; 3] = [
-    "probe",
-    "harness",
-    "a_full_backlog_loses_nothing_for_good_and_no_serial_is_made_up",
-];
+const CHOICE: [&str; 3] = ["probe", "harness", "a_rate_limit_loses_nothing_for_good"];
+
+/// What it runs on one of them where auditing is on from the start, and where lockdown is.
+const CHOICE_WITH_OPTIONS: [&str; 2] = ["commands", "sockets"];
 
 /// Runs the choice on each kernel.
 pub(crate) fn run_choice() -> anyhow::Result<Results> {
@@ -122,13 +124,17 @@ pub(crate) fn run_choice() -> anyhow::Result<Results> {
             test.lasts_until_reboot() || CHOICE.iter().any(|filter| test.matches(filter))
         })?);
     }
+    for option in [BootOption::AuditOn, BootOption::Lockdown] {
+        results.add(machines.run(MIDDLE, &[option], &|test| {
+            CHOICE_WITH_OPTIONS.iter().any(|name| test.matches(name))
+        })?);
+    }
     Ok(results)
 }
 
 /// Runs the tests of these names on one kernel.
 pub(crate) fn run_named(names: &[String]) -> anyhow::Result<Results> {
-    let (series, _) = KERNEL_SERIES[1];
-    Machines::prepare()?.run(series, &[], &|test| names.contains(&test.name))
+    Machines::prepare()?.run(MIDDLE, &[], &|test| names.contains(&test.name))
 }
 
 /// All that virtual machines share.
@@ -136,6 +142,8 @@ pub(crate) struct Machines {
     emulator: Emulator,
     suite: Suite,
     folder: PathBuf,
+    /// Held while machines may run: they share files, and would only slow each other down.
+    _lock: File,
 }
 
 impl Machines {
@@ -144,10 +152,19 @@ impl Machines {
         let folder = workspace::fetched().join("vm");
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join("lock");
+        let lock =
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        if lock.try_lock().is_err() {
+            step::announce("waiting for the virtual machines of another run to end");
+            lock.lock()
+                .with_context(|| format!("cannot lock {}", path.display()))?;
+        }
         Ok(Self {
             emulator: Emulator::ensure()?,
             suite: Suite::build()?,
             folder,
+            _lock: lock,
         })
     }
 
