@@ -189,7 +189,13 @@ fn rules_go_at_the_exit_and_what_was_there_comes_back_where_that_is_asked_for() 
     );
     assert_eq!(kernel_rules(), [tagged]);
     assert_eq!(guard.status().unwrap().backlog_limit, 4321);
-    collector.stop().unwrap();
+    let finished = collector.stop().unwrap();
+    assert_eq!(
+        finished.stream.states("rules_drifted").count(),
+        0,
+        "{}",
+        finished.stderr
+    );
     let rules = kernel_rules();
     assert!(rules.ends_with(&former), "{rules:?}");
     guard.check_restored(&former).unwrap();

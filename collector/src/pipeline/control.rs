@@ -194,6 +194,8 @@ impl Control {
                 Ok(Command::RereadRules) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::DetachWitness) => self.detach_witness(),
                 Ok(Command::Restore(done)) => {
+                    // What changes from here on is our own doing.
+                    self.configured = None;
                     self.host.put_back();
                     let _ = done.send(());
                 }

@@ -103,6 +103,11 @@ impl Host {
         self.seat.as_ref().is_some_and(Seat::is_displaced)
     }
 
+    /// How many rules [`Host::put_back`] may have to take out and put in.
+    pub(super) fn n_rules_to_undo(&self) -> usize {
+        self.undo.as_ref().map_or(0, Undo::n_rules)
+    }
+
     /// Takes out what was put in, gives the pid back. Later calls do nothing.
     pub(super) fn put_back(&mut self) {
         let Some(mut restore) = self.restore.take() else {

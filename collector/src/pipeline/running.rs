@@ -42,8 +42,10 @@ use crate::pipeline::{netlink, ring};
 const DRAIN: Duration = Duration::from_millis(1_500);
 /// How long the kernel may take to answer one request.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long putting the host back may take.
+/// How long putting the host back may take, and how much longer for each rule: the kernel needs some 12 ms to delete one
+/// (kernel/auditfilter.c `audit_del_rule` waits for an RCU grace period).
 const RESTORE: Duration = Duration::from_secs(2);
+const RESTORE_RULE: Duration = Duration::from_millis(30);
 /// How long the sink may take to write what waits at the end.
 const SINK_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -57,6 +59,8 @@ pub(super) struct Running {
     ring_reader: Option<JoinHandle<std::io::Result<()>>>,
     merge: Option<JoinHandle<Arc<Account>>>,
     control: thread::JoinHandle<()>,
+    /// How long putting the host back may take.
+    restore_time: Duration,
     control_ended: oneshot::Receiver<()>,
     web: Option<JoinHandle<()>>,
     told: Option<JoinHandle<()>>,
@@ -157,6 +161,8 @@ impl Running {
             .as_fd()
             .try_clone_to_owned()
             .map_err(RunError::Thread)?;
+        let n_rules = u32::try_from(host.n_rules_to_undo()).unwrap_or(u32::MAX);
+        let restore_time = RESTORE + RESTORE_RULE.saturating_mul(n_rules);
         let control = Control {
             figures: Figures::since(&status),
             client,
@@ -229,6 +235,7 @@ impl Running {
             ring_reader,
             merge: Some(merge),
             control,
+            restore_time,
             control_ended,
             web,
             told,
@@ -262,8 +269,9 @@ impl Running {
         let _ = self.commands.try_send(Command::DetachWitness);
         drain(&self.accounts).await;
         let (done, restored) = sync_channel(1);
+        let time = self.restore_time;
         let _ = self.commands.try_send(Command::Restore(done));
-        let restored = tokio::task::spawn_blocking(move || restored.recv_timeout(RESTORE));
+        let restored = tokio::task::spawn_blocking(move || restored.recv_timeout(time));
         if !matches!(restored.await, Ok(Ok(()))) {
             tracing::error!(
                 "the kernel's audit settings may not be as they were; `auditctl -s` and `auditctl -l` show them"

@@ -176,6 +176,11 @@ pub(crate) struct Undo {
 }
 
 impl Undo {
+    /// How many rules it may have to take out and put in.
+    pub(crate) fn n_rules(&self) -> usize {
+        self.before.len() + self.ours.len()
+    }
+
     /// Takes our rules out and puts back what was there before; rules that others have added since stay.
     pub(crate) fn run(self, client: &mut Client) -> Result<(), ClientError> {
         let known: HashSet<&Rule> = self.before.iter().chain(&self.ours).collect();
