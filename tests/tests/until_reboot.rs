@@ -2,9 +2,12 @@
 //!
 //! `cargo xtask vm` gives each test here a kernel of its own; on any other kernel each says that it needs one.
 
+use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use audit_collector_tests::audit_state::rule_for;
+use audit_collector_tests::process::run_to_end;
 use audit_collector_tests::requirement::{self, Requirement};
 use collector::audit::arch::Arch;
 use collector::audit::client::{Client, ClientError};
@@ -156,4 +159,64 @@ fn locked(outcome: Result<(), ClientError>) {
         matches!(outcome, Err(ClientError::Locked { .. })),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn rule_files_that_lock_are_loaded_whole_and_once() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.rules").display().to_string();
+    let line = |uid: u32| format!("-a always,exit -F arch=b64 -S openat -F uid={uid} -k locked\n");
+    // What locks comes first in the file, and is done last.
+    fs::write(&path, format!("-e 2\n-D\n{}-b 999\n", line(60_073))).unwrap();
+    let run = |arguments: &[&str]| run_to_end(arguments, Duration::from_secs(60)).unwrap();
+    let ended = run(&["rules", "load", &path]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("loaded 1 of 1 rule "),
+        "{}",
+        ended.stdout
+    );
+    let mut client = Client::connect().unwrap();
+    let (status, rules) = (client.status().unwrap(), client.rules().unwrap());
+    assert_eq!((status.enabled, status.backlog_limit), (2, 999));
+
+    // A start that finds everything as it asks for has nothing to do.
+    let ended = run(&["rules", "load", &path]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    fs::write(&path, format!("-D\n{}{}", line(60_073), line(60_074))).unwrap();
+    let ended = run(&["rules", "load", &path]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(
+        ended
+            .stderr
+            .contains("nothing was loaded: the audit configuration is locked"),
+        "{}",
+        ended.stderr
+    );
+    let ended = run(&["set", "--backlog-limit", "5"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("locked until the next reboot"),
+        "{}",
+        ended.stderr
+    );
+
+    // auditctl says so, and ends well.
+    for arguments in [
+        ["auditctl", "-R", &path].as_slice(),
+        &["auditctl", "-a", "always,exit", "-F", "uid=60074"],
+        &["auditctl", "-d", "always,exit", "-F", "uid=60074"],
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("locked"),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+    }
+    assert_eq!(client.rules().unwrap(), rules);
 }
