@@ -193,6 +193,14 @@ fn a_line_the_kernel_refuses_brings_everything_back() {
     assert_eq!(keys(), ["a", "b"]);
     assert_eq!(guard.status().unwrap().backlog_limit, before.backlog_limit);
 
+    // Also where the order had changed before.
+    let turned = Files::new(&[(
+        "a.rules",
+        &format!("-D -k {KEY}\n{}{}{refused}", line("b"), line("a")),
+    )]);
+    failed(&["rules", "load", &turned.path("a.rules")], EXIT_FAILURE);
+    assert_eq!(keys(), ["a", "b"]);
+
     // With -c the rest is loaded, and the load has failed; with -i it has not.
     let ended = failed(&["rules", "load", "-c", &path], EXIT_FAILURE);
     assert!(
@@ -304,6 +312,13 @@ fn a_rule_is_added_and_deleted_as_with_auditctl() {
     assert_eq!(done(&["rules", "delete", text.trim()]), "deleted 1 rule\n");
     failed(&with("delete"), EXIT_FAILURE);
     failed(&["rules", "add", "-b", "64"], EXIT_USAGE);
+    failed(
+        &["rules", "add", "-d", "always,exit", "-F", "uid=61741"],
+        EXIT_USAGE,
+    );
+    // All of them or none.
+    failed(&["rules", "add", text.trim(), text.trim()], EXIT_FAILURE);
+    assert_eq!(keys(), [""; 0]);
     failed(
         &["rules", "add", "-a", "always,exit", "-S", "opnat"],
         EXIT_USAGE,

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use super::{CommandError, Format, auditctl, message, rules, set};
 use crate::audit::feature::Feature;
 use crate::audit::status::{StatusChange, StatusField};
-use crate::cli::{ReportArgs, RulesCommand, SetArgs};
+use crate::cli::{EXIT_OK, ReportArgs, RulesCommand, SetArgs};
 use crate::ruleset::OnError;
 use crate::ruleset::check::Severity;
 
@@ -17,7 +17,7 @@ use crate::ruleset::check::Severity;
 /// As the command.
 pub fn run_rules(command: &RulesCommand) -> Result<u8, CommandError> {
     let out = &mut io::BufWriter::new(io::stdout().lock());
-    let code = match command {
+    let done = match command {
         RulesCommand::List { key, report } => rules::list(key.as_deref(), report.format(), out),
         RulesCommand::Load {
             paths,
@@ -32,8 +32,8 @@ pub fn run_rules(command: &RulesCommand) -> Result<u8, CommandError> {
             };
             rules::load(paths, on_error, report.format(), out, &mut io::stderr())
         }
-        RulesCommand::Add { rule } => rules::add(rule, out),
-        RulesCommand::Delete { rule } => rules::delete(rule, out),
+        RulesCommand::Add { rule } => rules::add(rule, out, &mut io::stderr()),
+        RulesCommand::Delete { rule } => rules::delete(rule, out, &mut io::stderr()),
         RulesCommand::Clear { key, report } => rules::clear(key.as_deref(), report.format(), out),
         RulesCommand::Check {
             paths,
@@ -49,9 +49,12 @@ pub fn run_rules(command: &RulesCommand) -> Result<u8, CommandError> {
         RulesCommand::Diff { paths, report } => {
             rules::diff(paths, report.format(), out, &mut io::stderr())
         }
-    }?;
-    out.flush()?;
-    Ok(code)
+    };
+    match done.and_then(|code| Ok(out.flush().map(|()| code)?)) {
+        // Whoever read our output has had enough.
+        Err(CommandError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_OK),
+        done => done,
+    }
 }
 
 /// `audit-collector set …`

@@ -24,7 +24,7 @@ use super::held_signals::HeldSignals;
 use super::{CommandError, Format};
 use crate::audit::client::Client;
 use crate::audit::language::{self, Directive, Line};
-use crate::audit::rules::{Placement, Rule};
+use crate::audit::rules::Rule;
 use crate::cli::EXIT_OK;
 use crate::ruleset::{LocalHost, ReadError, RuleSet, Trust, printable};
 
@@ -52,16 +52,31 @@ pub fn list(key: Option<&str>, format: Format, out: &mut impl Write) -> Result<u
     Ok(EXIT_OK)
 }
 
-/// Adds the rules that `words` ask for in auditctl's language (`-a`, `-A` or `-w`).
+/// Adds the rules that `words` ask for in auditctl's language (`-a`, `-A` or `-w`): all of them or none.
 ///
 /// # Errors
 /// Where they ask for something else, or the kernel refuses.
-pub fn add(words: &[OsString], out: &mut impl Write) -> Result<u8, CommandError> {
-    let rules: Vec<(Rule, Placement)> = rules_of(words, "rules add -a always,exit -S …")?;
+pub fn add(
+    words: &[OsString],
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> Result<u8, CommandError> {
+    let rules = directives(words, errors)?
+        .into_iter()
+        .map(|directive| match directive {
+            Directive::Add { rule, placement } => Ok((rule, placement)),
+            _ => Err(not_a_rule("rules add -a always,exit -F arch=b64 -S …")),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let _held = HeldSignals::hold();
     let mut client = Client::connect()?;
-    for (rule, placement) in &rules {
-        client.add_rule_at(rule, *placement)?;
+    for (index, (rule, placement)) in rules.iter().enumerate() {
+        if let Err(error) = client.add_rule_at(rule, *placement) {
+            for (rule, _) in rules[..index].iter().rev() {
+                client.delete_rule(rule)?;
+            }
+            return Err(error.into());
+        }
     }
     writeln!(out, "added {}", count(rules.len(), "rule"))?;
     Ok(EXIT_OK)
@@ -70,12 +85,22 @@ pub fn add(words: &[OsString], out: &mut impl Write) -> Result<u8, CommandError>
 /// Deletes the rules that `words` name: as `auditctl -d` and `-W` do, or as `rules list` prints them.
 ///
 /// # Errors
-/// Where they ask for something else, or the kernel refuses.
-pub fn delete(words: &[OsString], out: &mut impl Write) -> Result<u8, CommandError> {
-    let rules = rules_of(words, "rules delete -d always,exit -S …")?;
+/// Where they ask for something else, or the kernel refuses; the rules before the one it refuses are deleted.
+pub fn delete(
+    words: &[OsString],
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> Result<u8, CommandError> {
+    let rules = directives(words, errors)?
+        .into_iter()
+        .map(|directive| match directive {
+            Directive::Add { rule, .. } | Directive::Delete { rule } => Ok(rule),
+            _ => Err(not_a_rule("rules delete -d always,exit -F arch=b64 -S …")),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let _held = HeldSignals::hold();
     let mut client = Client::connect()?;
-    for (rule, _) in &rules {
+    for rule in &rules {
         client.delete_rule(rule)?;
     }
     writeln!(out, "deleted {}", count(rules.len(), "rule"))?;
@@ -111,40 +136,33 @@ fn read(paths: &[PathBuf], trust: Trust) -> Result<RuleSet, ReadError> {
     RuleSet::read(paths, trust, |line| language::parse_line(line, &LocalHost))
 }
 
-/// The rules that `words` name: the words of one rule, or whole rules, each quoted as one word.
-fn rules_of(words: &[OsString], example: &str) -> Result<Vec<(Rule, Placement)>, CommandError> {
-    let is_line =
-        |word: &OsString| word.as_bytes().starts_with(b"-") && word.as_bytes().contains(&b' ');
-    let mut rules = Vec::new();
-    let mut take = |line: Result<Line, Vec<language::Fault>>| -> Result<(), CommandError> {
-        let line = line.map_err(|faults| CommandError::Words(join(&faults)))?;
-        for directive in line.directives {
-            match directive {
-                Directive::Add { rule, placement } => rules.push((rule, placement)),
-                Directive::Delete { rule } => rules.push((rule, Placement::Last)),
-                _ => {
-                    return Err(CommandError::Words(format!(
-                        "not a rule; write `{example}`"
-                    )));
-                }
-            }
-        }
-        Ok(())
+/// What `words` ask for: the words of one rule, or whole rules, each quoted as one word.
+fn directives(words: &[OsString], errors: &mut impl Write) -> Result<Vec<Directive>, CommandError> {
+    let is_line = |word: &&[u8]| word.starts_with(b"-") && word.contains(&b' ');
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let lines = match words.iter().all(is_line) {
+        true => words
+            .iter()
+            .map(|word| language::parse_line(word, &LocalHost))
+            .collect::<Result<Vec<Line>, _>>(),
+        false => language::parse_arguments(&words, &LocalHost).map(|line| vec![line]),
     };
-    if words.iter().all(is_line) {
-        for word in words {
-            take(language::parse_line(word.as_bytes(), &LocalHost))?;
+    let mut directives = Vec::new();
+    for line in lines.map_err(|faults| CommandError::Words(join(&faults)))? {
+        for warning in &line.warnings {
+            writeln!(
+                errors,
+                "warning: {}",
+                printable(warning.to_string().as_bytes())
+            )?;
         }
-    } else {
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        take(language::parse_arguments(&words, &LocalHost))?;
+        directives.extend(line.directives);
     }
-    match rules.is_empty() {
-        true => Err(CommandError::Words(format!(
-            "no rule given; write `{example}`"
-        ))),
-        false => Ok(rules),
-    }
+    Ok(directives)
+}
+
+fn not_a_rule(example: &str) -> CommandError {
+    CommandError::Words(format!("not a rule; write `{example}`"))
 }
 
 fn join(faults: &[language::Fault]) -> String {
