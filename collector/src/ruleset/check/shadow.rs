@@ -9,11 +9,14 @@ const RULES: usize = 4_096;
 
 pub(super) fn find(wanted: &Wanted, findings: &mut Vec<Finding>) {
     for list in lists(wanted.asked().map(|(rule, _)| rule)) {
-        let rules: Vec<(&Rule, &Asked)> = wanted
-            .asked()
-            .filter(|(rule, _)| rule.list == list)
-            .take(RULES)
-            .collect();
+        let mut on_list = wanted.asked().filter(|(rule, _)| rule.list == list);
+        let rules: Vec<(&Rule, &Asked)> = on_list.by_ref().take(RULES).collect();
+        if let Some((_, asked)) = on_list.next() {
+            let what = format!(
+                "from here on, rules that can never match are not found: more than {RULES} on one list"
+            );
+            findings.push(Finding::warning(&asked.source, what));
+        }
         for (index, (rule, asked)) in rules.iter().enumerate() {
             if let Some((first, by)) = rules[..index].iter().find(|(first, _)| covers(first, rule))
             {

@@ -23,6 +23,11 @@ pub(super) fn find(wanted: &Wanted, findings: &mut Vec<Finding>) {
         .filter(|rule| compat_of(rule).is_none())
         .collect();
     let looked_at = PAIRS / others.len().max(1);
+    if let Some((_, asked)) = rules.get(looked_at) {
+        let what =
+            "from here on, rules that leave out 32-bit programs are not found: too many rules";
+        findings.push(Finding::warning(&asked.source, what.into()));
+    }
     for (rule, asked) in rules.into_iter().take(looked_at) {
         let Some(compat) = compat_of(rule) else {
             continue;
