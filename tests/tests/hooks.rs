@@ -78,8 +78,10 @@ impl Outcome {
         self.finished.stream.events_of(self.uid)
     }
 
-    fn by_verdict(&self) -> BTreeMap<Option<&str>, u64> {
-        tally(self.events(), Event::verdict)
+    /// Runs of programs that the kernel left out, as it may where they can be preempted (Linux 7.2). Each may have cost a call
+    /// its observation, or the kernel's decision on it; without one everything is exact.
+    fn missed(&self) -> u64 {
+        self.metrics.count("ebpf_program_missed_runs_total", &[])
     }
 
     /// The causes of those given back.
@@ -102,21 +104,24 @@ fn check(outcome: &Outcome, expected: u64) {
             panic!("told twice:\n{}\n{}\n{stderr}", twin.0, event.0);
         }
     }
-    assert_eq!(by_number.len() as u64, expected, "calls lost or made up");
+    let missed = outcome.missed();
+    let told = by_number.len() as u64;
+    assert!(
+        told <= expected && told + missed >= expected,
+        "{told} of {expected} calls, {missed} runs missed"
+    );
     println!(
         "{:?}; lost +{}; causes {:?}",
         tally(events.iter().copied(), Event::outcome),
         outcome.lost,
         outcome.causes()
     );
-    assert_eq!(
-        outcome.by_verdict(),
-        BTreeMap::from([(Some("exact"), expected)])
-    );
-    for event in &events {
-        if event.outcome() == "matched" {
-            assert_eq!(event.matched_by(), Some("serial"), "{}", event.0);
-        }
+    let exact = |event: &&Event<'_>| event.verdict() == Some("exact");
+    let exact = events.iter().filter(exact).count() as u64;
+    assert!(exact <= told && exact + missed >= expected, "{exact} exact");
+    for event in events.iter().filter(|event| event.outcome() == "matched") {
+        let by_serial = event.matched_by() == Some("serial");
+        assert_eq!(by_serial, event.verdict() == Some("exact"), "{}", event.0);
     }
     let mut by_serial: BTreeMap<u64, Event<'_>> = BTreeMap::new();
     for event in stream.events() {
@@ -132,15 +137,12 @@ fn check(outcome: &Outcome, expected: u64) {
         let labels = [("verdict", verdict), ("outcome", outcome)];
         metrics.count("crosscheck_events_total", &labels)
     };
-    assert_eq!(
-        told("exact", "matched") + told("exact", "backfilled"),
-        expected
-    );
-    assert_eq!(told("exact", "audit_only"), 0);
-    assert_eq!(told("inferred", "backfilled"), 0);
-    assert_eq!(told("inferred", "unrecovered"), 0);
+    assert!(told("exact", "matched") + told("exact", "backfilled") + missed >= expected);
+    assert!(told("exact", "audit_only") + told("inferred", "backfilled") <= missed);
+    assert!(told("inferred", "unrecovered") <= missed);
     assert_eq!(metrics.count("records_malformed_total", &[]), 0);
-    assert_eq!(metrics.count("ebpf_ringbuf_dropped_events_total", &[]), 0);
+    let dropped = metrics.count("ebpf_ringbuf_dropped_events_total", &[]);
+    assert_eq!(dropped, missed);
 }
 
 /// What the kernel's own words explain is all that it lost.
@@ -152,8 +154,9 @@ fn check_causes(outcome: &Outcome, cause: &str) {
         outcome.metrics.count("lost_records_total", &labels),
         outcome.lost
     );
+    let of_kernel = [("stage", "kernel")];
     assert_eq!(
-        outcome.metrics.count("lost_records_total", &[]),
+        outcome.metrics.count("lost_records_total", &of_kernel),
         outcome.lost
     );
 }
@@ -196,7 +199,9 @@ fn what_a_rate_limit_drops_is_exact_and_keeps_its_serial() {
     );
     check_causes(&outcome, "rate_limit");
     for event in outcome.events() {
-        assert!(event.serial().is_some(), "{}", event.0);
+        if event.verdict() == Some("exact") {
+            assert!(event.serial().is_some(), "{}", event.0);
+        }
     }
 }
 
@@ -213,7 +218,8 @@ fn nothing_is_expected_that_the_kernel_did_not_report() {
     );
     assert_eq!(outcome.lost, 0);
     assert_eq!(outcome.causes(), BTreeMap::new());
-    assert_eq!(outcome.finished.stream.losses(), BTreeMap::new());
+    let losses = outcome.finished.stream.losses();
+    assert_eq!(losses.is_empty(), outcome.missed() == 0, "{losses:?}");
 }
 
 /// A rule of the task list makes the kernel report every call of the tasks it names: also those that no rule of
@@ -236,9 +242,11 @@ fn what_a_task_rule_forces_is_matched_call_by_call() {
     let matched = tally(events.iter().copied(), |event| {
         (event.outcome(), event.matched_by(), event.verdict())
     });
-    let all = ("matched", Some("serial"), Some("exact"));
-    println!("{matched:?}");
-    assert_eq!(matched.into_keys().collect::<Vec<_>>(), [all]);
+    let exact = matched[&("matched", Some("serial"), Some("exact"))];
+    assert!(
+        exact + outcome.missed() >= events.len() as u64,
+        "{matched:?}"
+    );
     let calls = tally(events.iter().copied(), Event::syscall);
     assert_eq!(calls.get(&Some("openat")), Some(&20), "{calls:?}");
     assert_eq!(calls.get(&Some("exit_group")), Some(&20), "{calls:?}");
@@ -246,5 +254,6 @@ fn what_a_task_rule_forces_is_matched_call_by_call() {
     let audit_only = outcome
         .metrics
         .count("crosscheck_events_total", &audit_only);
-    assert_eq!((audit_only, outcome.lost), (0, 0));
+    assert!(audit_only <= outcome.missed());
+    assert_eq!(outcome.lost, 0);
 }

@@ -28,6 +28,8 @@ pub struct Poll {
     pub reasons: Option<[u64; LossReason::COUNT]>,
     /// Records among `lost` for which no program has seen the kernel's reason.
     pub unexplained: u64,
+    /// Runs of the hooks that the kernel left out since the last poll: so many decisions may not have been seen.
+    pub missed_decisions: u64,
     /// Records dropped at our event socket since the last poll, where such a drop is a loss (multicast).
     pub socket_drops: u64,
     /// How records reach us.
@@ -249,6 +251,15 @@ impl Evidence {
         since: KtimeNs,
         taken: KtimeNs,
     ) -> Option<Cause> {
+        let blind = |interval: &Interval| {
+            interval.poll.missed_decisions > 0
+                && interval.from.minus(Self::SLACK) <= taken
+                && since <= interval.poll.at.plus(Self::SLACK)
+        };
+        let seen = match seen {
+            Seen::NoReport if self.intervals.iter().any(blind) => Seen::Nothing,
+            seen => seen,
+        };
         let mut lost = None;
         let (mut dropped, mut queue_full, mut disabled) = (false, false, false);
         let mut displaced = false;

@@ -27,6 +27,7 @@ use crate::pipeline::netlink;
 use crate::pipeline::packet::Packet;
 use crate::pipeline::ring;
 use crate::probe::decode;
+use crate::probe::load::TRACEPOINTS;
 
 /// How often waiting events are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -64,6 +65,7 @@ pub(super) struct Totals {
     reasons: [u64; LossReason::COUNT],
     /// Records the kernel counted as lost for which no program saw the reason, as told so far.
     unexplained: u64,
+    missed_decisions: u64,
     drops: u64,
     overruns: u64,
     queue_full: u64,
@@ -231,6 +233,7 @@ impl Merge {
             lost: new(&mut last.lost, polled.kernel.lost),
             reasons,
             unexplained,
+            missed_decisions: new(&mut last.missed_decisions, missed_decisions(&polled)),
             socket_drops: drops,
             delivery: self.delivery,
             // On multicast it is a loss, and shows in the drops.
@@ -376,6 +379,15 @@ fn speaks_of_rules(record: &Record) -> bool {
     record
         .field(b"op")
         .is_none_or(|op| memchr::memmem::find(op.raw(), b"rule").is_some())
+}
+
+/// Runs of the programs on the audit code that the kernel left out.
+fn missed_decisions(polled: &Polled) -> u64 {
+    let missed = polled.ebpf.iter().flat_map(|ebpf| &ebpf.missed_runs);
+    missed
+        .filter(|(program, _)| !TRACEPOINTS.contains(program))
+        .map(|(_, runs)| runs)
+        .sum()
 }
 
 fn wall(at: KtimeNs) -> TimeMs {

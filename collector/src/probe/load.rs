@@ -30,7 +30,7 @@ pub use crate::probe::error::WitnessError;
 /// The programs as the build script compiled them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/collector-ebpf"));
 /// The programs that there always are; each is named like the tracepoint it sits on.
-const TRACEPOINTS: [&str; 2] = ["sys_enter", "sys_exit"];
+pub const TRACEPOINTS: [&str; 2] = ["sys_enter", "sys_exit"];
 /// The programs that send samples, by the number that [`Sample::sequence`](collector_ebpf::Sample::sequence) gives them;
 /// the last two at the level `audit-hooks` only.
 pub const SENDERS: [&str; 4] = ["sys_enter", "sys_exit", "audit_log_exit", "audit_free"];

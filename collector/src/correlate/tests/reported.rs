@@ -118,6 +118,29 @@ fn what_the_rules_ask_for_and_the_kernel_did_not_report_takes_no_event_before_it
 }
 
 #[test]
+fn where_decisions_may_have_been_missed_the_kernels_reasons_speak_for_those_too() {
+    let cause = |missed_decisions| {
+        let mut bench = hooked();
+        let mut reasons = [0; LossReason::COUNT];
+        reasons[LossReason::BacklogLimit as usize] = 5;
+        bench.observe(observation(1_000, 3));
+        bench.poll(
+            2_000,
+            Poll {
+                lost: 5,
+                reasons: Some(reasons),
+                missed_decisions,
+                ..drained()
+            },
+        );
+        bench.tick(7_000);
+        bench.events()[0].cause
+    };
+    assert_eq!(cause(0), Some(Cause::KernelUnknown));
+    assert_eq!(cause(1), Some(Cause::BacklogLimit));
+}
+
+#[test]
 fn the_kernels_reason_outweighs_what_the_polls_would_make_of_it() {
     for (reason, cause) in [
         (LossReason::RateLimit, Cause::RateLimit),
