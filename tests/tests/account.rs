@@ -4,7 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::balance::Balance;
@@ -12,9 +13,13 @@ use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::{Collector, Finished};
 use audit_collector_tests::requirement::{self, Requirement, patience};
 use audit_collector_tests::stream::{Event, tally};
-use audit_collector_tests::workload;
+use audit_collector_tests::workload::{self, Report};
 use collector::audit::arch::Arch;
+use collector::audit::client::{Client, UserMessage};
+use collector::audit::record::RecordType;
 use collector::audit::status::StatusChange;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// How long the account may take to settle. Builds of tests are slow, and other work may share the machine.
 const SETTLE_TIME: Duration = Duration::from_secs(60);
@@ -59,6 +64,11 @@ impl Case {
 
     /// Runs it and checks what must hold whatever is lost.
     fn run(&self) -> Outcome {
+        self.run_with(|_| self.load())
+    }
+
+    /// The same where `load` does more about [`Case::load`].
+    fn run_with(&self, load: impl FnOnce(&Collector) -> Report) -> Outcome {
         let mut guard = AuditGuard::take().unwrap();
         let rule = rule_for(self.uid, Arch::NATIVE, &["openat"], "account");
         guard.add_rule(&rule).unwrap();
@@ -71,13 +81,7 @@ impl Case {
             .collect();
         let mut collector = Collector::start(&arguments).unwrap();
         let lost_before = guard.status().unwrap().lost;
-        let (processes, count) = (self.processes.to_string(), self.count.to_string());
-        let report = workload::run(
-            self.uid,
-            &["open", "--processes", &processes, "--count", &count],
-        )
-        .unwrap();
-        assert_eq!(report.calls, self.calls());
+        assert_eq!(load(&collector).calls, self.calls());
         let metrics = collector
             .settle(self.calls(), patience(SETTLE_TIME))
             .unwrap();
@@ -114,6 +118,12 @@ impl Case {
         };
         outcome.check(self);
         outcome
+    }
+
+    fn load(&self) -> Report {
+        let (processes, count) = (self.processes.to_string(), self.count.to_string());
+        let arguments = ["open", "--processes", &processes, "--count", &count];
+        workload::run(self.uid, &arguments).unwrap()
     }
 }
 
@@ -366,19 +376,44 @@ fn a_full_backlog_loses_nothing_for_good_and_no_serial_is_made_up() {
     assert_eq!(told, outcome.lost);
 }
 
+/// Waits until the collector has counted some.
+fn wait_for(collector: &Collector, metric: &str, labels: &[(&str, &str)]) {
+    let deadline = Instant::now() + patience(SETTLE_TIME);
+    while collector.metrics().unwrap().count(metric, labels) == 0 {
+        assert!(Instant::now() < deadline, "{metric} stays 0");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn an_overrun_of_the_socket_is_told_from_a_loss_of_the_kernel() {
     if !requirement::met(&ALL) {
         return;
     }
-    let outcome = Case {
+    let case = Case {
         uid: 60_015,
         settings: ample(),
         collector: &["--mode=multicast", "--receive-buffer-bytes=4096"],
         processes: 1,
         count: 2_000,
-    }
-    .run();
+    };
+    // However fast it reads, what is stopped does not.
+    let outcome = case.run_with(|collector| {
+        let pid = Pid::from_raw(collector.pid() as i32);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let report = case.load();
+        kill(pid, Signal::SIGCONT).unwrap();
+        wait_for(
+            collector,
+            "netlink_dropped_records_total",
+            &[("socket", "events")],
+        );
+        // A hole in the serials shows by the next one after it.
+        let message = UserMessage::new(RecordType::USER, b"op=test").unwrap();
+        Client::connect().unwrap().user_message(&message).unwrap();
+        wait_for(collector, "serial_missing_total", &[]);
+        report
+    });
     let events = [("socket", "events")];
     assert!(outcome.metrics.count("netlink_overruns_total", &events) > 0);
     assert!(

@@ -354,12 +354,14 @@ impl Correlator {
         while let Some(pending) = self.observations.take_due(due) {
             self.settle_observation(pending, None, now, out);
         }
-        // A gap is set against what was backfilled in it, so it is settled after that.
-        while self
-            .gaps
-            .front()
-            .is_some_and(|gap| now.since(gap.noticed) >= limits.observation_wait)
-        {
+        // A gap is set against what was given back in it, so it is settled after all of that.
+        let oldest = self.observations.oldest();
+        while self.gaps.front().is_some_and(|gap| {
+            let waited = now.since(gap.noticed);
+            waited >= limits.longest_wait
+                || (waited >= limits.observation_wait
+                    && oldest.is_none_or(|oldest| oldest > gap.noticed))
+        }) {
             self.settle_oldest_gap(out);
         }
         self.given_back.forget(now.minus(limits.longest_wait));

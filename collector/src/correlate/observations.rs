@@ -134,6 +134,14 @@ impl Observations {
         Some(&mut pending.observation)
     }
 
+    /// When the oldest that waits was sampled.
+    pub(super) fn oldest(&self) -> Option<KtimeNs> {
+        self.by_arrival
+            .iter()
+            .find(|(_, id)| self.by_entry.contains_key(id))
+            .map(|(taken, _)| *taken)
+    }
+
     /// Takes the oldest for which `due` holds, by the time it was sampled; none where the oldest is not due.
     pub(super) fn take_due(&mut self, due: impl Fn(&Pending) -> bool) -> Option<Pending> {
         loop {

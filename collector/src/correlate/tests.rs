@@ -489,6 +489,28 @@ fn serials_missing_beyond_what_came_back_are_unrecovered() {
 }
 
 #[test]
+fn serials_are_not_missed_while_their_calls_still_wait_to_be_given_back() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_050, 3));
+    bench.correlator.gap(Gap {
+        first: Serial(6),
+        last: Serial(6),
+        count: 1,
+        before: stamp(1_000, 5),
+        after: stamp(1_100, 7),
+        noticed: at(1_200),
+    });
+    // The stream has not moved past the call, so it cannot be said yet that it was lost.
+    bench.tick(20_000);
+    assert!(bench.out.is_empty(), "{:?}", bench.out);
+    bench.poll(20_500, drained());
+    bench.tick(25_000);
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(crosscheck.total(Outcome::Backfilled), 1);
+    assert_eq!(crosscheck.total(Outcome::Unrecovered), 0);
+}
+
+#[test]
 fn a_maybe_without_an_event_is_counted_and_not_given_back() {
     let mut bench = Bench::new();
     bench.observe(Observation {
