@@ -18,10 +18,10 @@ const WRITES: u32 = 3;
 /// What is told of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Itself, its directory where that may be part of the event, its path.
-    Itself,
-    /// And what stands above it.
-    Lineage,
+    /// What a PATH record has, and its path where the call created it: the kernel's records then depend on that.
+    Records,
+    /// And what rules ask.
+    Rules,
 }
 
 /// Appends what is known of the file behind `descriptor`.
@@ -41,16 +41,23 @@ pub(crate) fn push(scratch: *mut Scratch, task: u64, descriptor: u64, fs: u64, d
         unreadable(scratch, label);
         return;
     }
-    push_file(scratch, StringKind::Opened as u64, file, inode);
     let flags: u32 = read(file, offset!(file_flags));
     let mode: u32 = read(file, offset!(file_mode));
+    push_file(
+        scratch,
+        StringKind::Opened as u64,
+        u64::from(mode) << 32 | u64::from(flags),
+        inode,
+    );
     if flags & WRITES | mode & FileFacts::CREATED != 0 {
         let parent = pointer(dentry, offset!(dentry_parent));
         let inode = pointer(parent, offset!(dentry_inode));
         push_file(scratch, StringKind::Opened as u64 | 1 << 8, 0, inode);
     }
-    walk::push(scratch, StringKind::OpenedPath as u64, path, fs);
-    if depth == Depth::Lineage {
+    if mode & FileFacts::CREATED != 0 || depth == Depth::Rules {
+        walk::push(scratch, StringKind::OpenedPath as u64, path, fs);
+    }
+    if depth == Depth::Rules {
         push_lineage(scratch, dentry);
     }
 }
@@ -72,10 +79,10 @@ fn file_of(task: u64, descriptor: u64) -> u64 {
     pointer(pointer(table, offset!(fdt_fd)) + descriptor * 8, 0)
 }
 
-/// Appends the [`FileFacts`] of `inode`, and of the open file `file` where that is not 0. `label` is the kind, and the
-/// argument above eight bits.
+/// Appends the [`FileFacts`] of `inode`. `label` is the kind, and the argument above eight bits; `how` is the `f_flags` of
+/// an open file, and its `f_mode` above 32 bits.
 #[inline(never)]
-fn push_file(scratch: *mut Scratch, label: u64, file: u64, inode: u64) {
+fn push_file(scratch: *mut Scratch, label: u64, how: u64, inode: u64) {
     let label = Label {
         kind: label as u8,
         argument: (label >> 8) as u8,
@@ -90,23 +97,19 @@ fn push_file(scratch: *mut Scratch, label: u64, file: u64, inode: u64) {
     };
     open(scratch);
     let block = pointer(inode, offset!(inode_sb));
-    let [uid, gid]: [u32; 2] = read(inode, offset!(inode_uid));
-    let mut facts = FileFacts {
+    let [mode, uid, gid] = mode_and_owner(inode);
+    let facts = FileFacts {
         inode: read(inode, offset!(inode_ino)),
         magic: read(block, offset!(sb_magic)),
         dev: read(block, offset!(sb_dev)),
         rdev: read(inode, offset!(inode_rdev)),
         uid,
         gid,
-        mode: u32::from(read::<u16>(inode, offset!(inode_mode))),
-        open_flags: 0,
-        open_mode: 0,
+        mode,
+        open_flags: how as u32,
+        open_mode: (how >> 32) as u32,
         padding: 0,
     };
-    if file != 0 {
-        facts.open_flags = read(file, offset!(file_flags));
-        facts.open_mode = read(file, offset!(file_mode));
-    }
     // SAFETY: `within` left room for it.
     unsafe {
         place(scratch, at + HEADER)
@@ -115,6 +118,19 @@ fn push_file(scratch: *mut Scratch, label: u64, file: u64, inode: u64) {
     }
     grow(scratch, size_of::<FileFacts>() as u64);
     seal(scratch, label, 0);
+}
+
+/// `i_mode`, `i_uid` and `i_gid`. In every kernel so far they stand close enough for one read.
+#[inline(always)]
+fn mode_and_owner(inode: u64) -> [u32; 3] {
+    if offset!(inode_uid) == offset!(inode_mode) + 4 {
+        let [mode, uid, gid]: [u32; 3] = read(inode, offset!(inode_mode));
+        [mode & 0xffff, uid, gid]
+    } else {
+        let [uid, gid]: [u32; 2] = read(inode, offset!(inode_uid));
+        let mode: u16 = read(inode, offset!(inode_mode));
+        [u32::from(mode), uid, gid]
+    }
 }
 
 /// Appends the inode numbers from `dentry` up to the root of its file system, as kernel/auditsc.c `handle_path` passes

@@ -59,8 +59,8 @@ impl Plan {
     pub const RESTORES_REGISTERS: u16 = 512;
     /// The call's result is a descriptor of a file that it found by name.
     pub const OPENS: u16 = 1024;
-    /// A rule asks for the directories above a file.
-    pub const ASKS_LINEAGE: u16 = 2048;
+    /// A rule asks about files: where they stand, and what stands above them.
+    pub const ASKS_FILES: u16 = 2048;
     /// A rule asks for the executable.
     pub const ASKS_EXE: u16 = 4096;
     /// A rule asks for supplementary groups.

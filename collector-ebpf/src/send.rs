@@ -181,10 +181,10 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
         && result >= 0
         && plan.flags & Plan::OPENS != 0
     {
-        let depth = if plan.flags & Plan::ASKS_LINEAGE != 0 {
-            Depth::Lineage
+        let depth = if plan.flags & Plan::ASKS_FILES != 0 {
+            Depth::Rules
         } else {
-            Depth::Itself
+            Depth::Records
         };
         opened::push(scratch, task, result as u64, fs, depth);
     }

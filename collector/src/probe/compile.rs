@@ -7,6 +7,7 @@ use collector_ebpf::{Comparison, Fact, Plan};
 use crate::audit::arch::Arch;
 use crate::audit::rules::{self, Action, Field, Operator, Rule};
 use crate::probe::calls::{self, PermissionTest};
+use crate::probe::files;
 use crate::probe::mirror::MANY_RULES;
 
 /// The record type whose loss loses the event (kernel/auditsc.c `audit_log_exit`).
@@ -75,7 +76,7 @@ pub(super) fn asks(program: &[Compiled]) -> u16 {
 const fn asks_to_settle(field: Field) -> u16 {
     match field {
         Field::EXE => Plan::ASKS_EXE,
-        Field::DIR | Field::WATCH => Plan::ASKS_LINEAGE,
+        field if files::is_about_files(field) => Plan::ASKS_FILES,
         Field::GID | Field::EGID => Plan::ASKS_GROUPS,
         _ => 0,
     }

@@ -145,9 +145,9 @@ pub struct OpenedFile {
     pub created: bool,
     /// Its `f_flags`: what the caller asked for, less `O_CREAT`, `O_EXCL`, `O_NOCTTY` and `O_TRUNC`.
     pub flags: u32,
-    /// Where it stands, as seen from the task's root.
+    /// Where it stands, as seen from the task's root; only where it was created, or a rule asks about files.
     pub path: Captured<Box<[u8]>>,
-    /// The inode numbers from the file's own up to the root of its file system; only where a rule asks for them.
+    /// The inode numbers from the file's own up to the root of its file system; only where a rule asks about files.
     pub lineage: Captured<Box<[u64]>>,
 }
 
