@@ -1,6 +1,10 @@
 //! The registers a call was made with, by machine. `struct pt_regs` is the same in every kernel and configuration of
 //! one machine, so these offsets are constants (arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h).
 
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::programs::TracePointContext;
+
 use crate::kernel::read;
 use crate::maps::offset;
 
@@ -22,6 +26,28 @@ const COMPAT: u32 = 1 << 22;
 #[inline(always)]
 pub(crate) fn arch_index(task: u64) -> usize {
     usize::from(read::<u32>(task, offset!(task_compat)) & COMPAT != 0)
+}
+
+/// The registers of the current task's system call, as the tracepoints of the other kind hand them over.
+#[inline(always)]
+pub(crate) fn of_this_task() -> *const u64 {
+    // SAFETY: the helpers take no pointer but the current task's, which the first returns.
+    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u64 }
+}
+
+/// Argument `place` of a plain tracepoint of `raw_syscalls`, all of whose arguments are 8 bytes long and follow 8 bytes
+/// that all tracepoints have (events/raw_syscalls/sys_enter/format in tracefs): the number, then the arguments or the
+/// result.
+#[inline(always)]
+pub(crate) fn plain_argument(context: &TracePointContext, place: usize) -> u64 {
+    // SAFETY: the context is as long as the tracepoint's arguments, which the verifier checks.
+    unsafe {
+        context
+            .as_ptr()
+            .cast::<u64>()
+            .add(1 + place)
+            .read_volatile()
+    }
 }
 
 /// A register, `place` words into the `struct pt_regs` of a tracepoint's first argument. The verifier knows the type

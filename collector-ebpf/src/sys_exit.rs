@@ -5,8 +5,10 @@
 //!
 //! Minimum kernel: 5.8 (BPF_MAP_TYPE_RINGBUF; tp_btf is 5.5, bpf_probe_read_user 5.5, bounded loops 5.3).
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use collector_ebpf::{InFlight, NO_PROGRAM, Plan, SYSCALL_NUMBERS};
 
 use crate::conclusion::{Ending, conclude, note_of};
@@ -16,13 +18,20 @@ use crate::{judging, registers};
 
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(context: BtfTracePointContext) -> i32 {
-    try_sys_exit(&context);
+    try_sys_exit(&context, context.arg(0), context.arg(1));
+    0
+}
+
+/// For kernels that can preempt the other kind; see [`crate::sys_enter`].
+#[tracepoint(category = "raw_syscalls", name = "sys_exit")]
+fn sys_exit_plain(context: TracePointContext) -> u32 {
+    let result = registers::plain_argument(&context, 1).cast_signed();
+    try_sys_exit(&context, registers::of_this_task(), result);
     0
 }
 
 #[inline(always)]
-fn try_sys_exit(context: &BtfTracePointContext) -> Option<()> {
-    let regs: *const u64 = context.arg(0);
+fn try_sys_exit(context: &impl EbpfContext, regs: *const u64, result: i64) -> Option<()> {
     let number = registers::number_at_exit(regs);
     // Any other number may be the -1 that a return from a signal handler leaves there.
     let named = number < u64::from(SYSCALL_NUMBERS);
@@ -51,7 +60,7 @@ fn try_sys_exit(context: &BtfTracePointContext) -> Option<()> {
         let ending = Ending {
             program: EXIT,
             task,
-            result: Some(context.arg(1)),
+            result: Some(result),
             note,
             flags: 0,
         };

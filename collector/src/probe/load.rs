@@ -7,8 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::tp_btf::BtfTracePointLinkId;
-use aya::programs::{BtfTracePoint, Program, ProgramError, ProgramInfo};
+use aya::programs::{Program, ProgramInfo};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use collector_ebpf::{
@@ -18,19 +17,19 @@ use collector_ebpf::{
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::probe::btf::KernelTypes;
-use crate::probe::error::{map_error, no_map, object_error, program_error};
+use crate::probe::error::{map_error, no_map, object_error};
 use crate::probe::features;
 use crate::probe::hooks::{Hooks, Level, in_words};
 use crate::probe::log::Forward;
 use crate::probe::mirror::Mirror;
 use crate::probe::ring::Ring;
+use crate::probe::tracepoints::Tracepoints;
 
 pub use crate::probe::error::WitnessError;
+pub use crate::probe::tracepoints::TRACEPOINTS;
 
 /// The programs as the build script compiled them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/collector-ebpf"));
-/// The programs that there always are; each is named like the tracepoint it sits on.
-pub const TRACEPOINTS: [&str; 2] = ["sys_enter", "sys_exit"];
 /// The programs that send samples, by the number that [`Sample::sequence`](collector_ebpf::Sample::sequence) gives them;
 /// the last two at the level `audit-hooks` only.
 pub const SENDERS: [&str; 4] = ["sys_enter", "sys_exit", "audit_log_exit", "audit_free"];
@@ -141,7 +140,7 @@ pub struct Witness {
     control: Control,
     /// When the rules were last changed.
     changed: Option<Instant>,
-    links: [Option<BtfTracePointLinkId>; TRACEPOINTS.len()],
+    tracepoints: Tracepoints,
     hooks: Hooks,
     logger: Option<EbpfLogger<Forward>>,
 }
@@ -178,12 +177,7 @@ impl Witness {
                 Hooks::Refused(in_words(&error)),
             ),
         };
-        for name in TRACEPOINTS {
-            let program = tracepoint(&mut ebpf, name)?;
-            program
-                .load(name, &btf)
-                .map_err(|error| program_error(name, "load", error))?;
-        }
+        let tracepoints = Tracepoints::load(&mut ebpf, &btf)?;
         let logger = (config.log_level != LogLevel::Off)
             .then(|| EbpfLogger::init_with_logger(&mut ebpf, Forward).ok())
             .flatten();
@@ -193,7 +187,7 @@ impl Witness {
             plans: vec![Plans::NONE; SYSCALL_NUMBERS as usize],
             control: Control::default(),
             changed: None,
-            links: [const { None }; TRACEPOINTS.len()],
+            tracepoints,
             hooks,
             logger,
         };
@@ -210,22 +204,12 @@ impl Witness {
     /// # Errors
     /// [`WitnessError::Program`], [`WitnessError::Permission`], [`WitnessError::Map`].
     pub fn attach(&mut self) -> Result<(), WitnessError> {
-        if self.links.iter().all(Option::is_none) {
+        if self.tracepoints.all_detached() {
             self.forget_calls()?;
         }
         // Before the tracepoints: a call whose entry was seen can count on them.
         self.hooks.attach(&mut self.ebpf)?;
-        // The exit first: an entry is never remembered without somebody to take it out again.
-        for index in (0..TRACEPOINTS.len()).rev() {
-            if self.links[index].is_some() {
-                continue;
-            }
-            let link = tracepoint(&mut self.ebpf, TRACEPOINTS[index])?
-                .attach()
-                .map_err(|error| program_error(TRACEPOINTS[index], "attach", error))?;
-            self.links[index] = Some(link);
-        }
-        Ok(())
+        self.tracepoints.attach(&mut self.ebpf)
     }
 
     /// Takes the programs off their hooks. Calls that have begun are not observed any more; what is in the ring stays.
@@ -233,13 +217,7 @@ impl Witness {
     /// # Errors
     /// [`WitnessError::Program`].
     pub fn detach(&mut self) -> Result<(), WitnessError> {
-        for (name, link) in TRACEPOINTS.into_iter().zip(&mut self.links) {
-            if let Some(link) = link.take() {
-                tracepoint(&mut self.ebpf, name)?
-                    .detach(link)
-                    .map_err(|error| program_error(name, "detach", error))?;
-            }
-        }
+        self.tracepoints.detach(&mut self.ebpf)?;
         self.hooks.detach(&mut self.ebpf)
     }
 
@@ -352,13 +330,11 @@ impl Witness {
 
     /// The loaded programs as the kernel counts them. What it does not tell is 0.
     pub fn programs(&self) -> Vec<ProgramFigures> {
-        let tracepoints = (TRACEPOINTS.into_iter())
-            .zip(&self.links)
-            .map(|(name, link)| (name, link.is_some()));
-        tracepoints
-            .chain(self.hooks.programs())
-            .map(|(name, attached)| {
-                let program = self.ebpf.program(name);
+        let hooks = (self.hooks.programs()).map(|(name, attached)| (name, name, attached));
+        (self.tracepoints.programs())
+            .chain(hooks)
+            .map(|(name, program, attached)| {
+                let program = self.ebpf.program(program);
                 let info = program.and_then(|program| program.info().ok());
                 ProgramFigures {
                     name,
@@ -511,16 +487,6 @@ fn write<const BYTES: usize>(
     let mut bytes = [0; BYTES];
     bytes.copy_from_slice(value);
     array.set(index, bytes, 0).map_err(map_error(map, "write"))
-}
-
-fn tracepoint<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut BtfTracePoint, WitnessError> {
-    ebpf.program_mut(name)
-        .ok_or(ProgramError::NotLoaded)
-        .and_then(TryInto::try_into)
-        .map_err(|error| program_error(name, "load", error))
 }
 
 #[cfg(test)]

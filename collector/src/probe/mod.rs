@@ -17,4 +17,5 @@ pub mod places;
 pub mod resolve;
 pub mod ring;
 pub mod settle;
+mod tracepoints;
 mod watch;

@@ -642,7 +642,8 @@ fn calls_that_ended_unseen_leave_no_trace() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             sys::become_user(uid);
-            std::thread::sleep(Duration::from_millis(200));
+            // Longer than detaching takes.
+            std::thread::sleep(Duration::from_secs(2));
         });
         std::thread::sleep(Duration::from_millis(100));
         probe.witness.detach().unwrap();
