@@ -83,10 +83,15 @@ impl Requirement {
                 }
                 lacks(&[Capability::Bpf, Capability::Perfmon])
             }
-            Self::FunctionTracing => Features::detect()
-                .function_tracing
-                .err()
-                .map(|reason| format!("the kernel refuses function tracing: {reason}")),
+            Self::FunctionTracing => {
+                let reason = Features::detect().function_tracing.err()?;
+                let refusal = format!("the kernel refuses function tracing: {reason}");
+                Some(if in_virtual_machine() {
+                    refusal
+                } else {
+                    format!("{refusal}; {VIRTUAL_MACHINE}")
+                })
+            }
             Self::CompatCalls => {
                 if !cfg!(target_arch = "x86_64") {
                     return Some("calls through int 0x80 exist on x86-64 only".into());
@@ -116,10 +121,11 @@ pub fn met(requirements: &[Requirement]) -> bool {
     if missing.is_empty() {
         return true;
     }
+    // What another kernel has is no lack of this machine; `cargo xtask test` sees to it that the test ran there.
+    let elsewhere = missing.iter().all(|what| what.ends_with(VIRTUAL_MACHINE));
     let missing = missing.join("; ");
-    // What runs on a kernel of its own is no lack of this machine; `cargo xtask test` sees to it that it ran there.
     assert!(
-        missing == VIRTUAL_MACHINE || env::var("CI").as_deref() != Ok("true"),
+        elsewhere || env::var("CI").as_deref() != Ok("true"),
         "cannot run, and CI=true asks for every test: {missing}"
     );
     let thread = thread::current();
