@@ -275,16 +275,22 @@ impl Correlator {
             let waiting = self.waiting.take_by_stamp(report.stamp()?)?;
             return Some((waiting, MatchedBy::Serial));
         }
-        // For the same reason as in `audit_event`.
+        // For the same reason as in `audit_event`; such an event is taken when either of the two is settled.
         if self.level() == Level::AuditHooks {
+            return None;
+        }
+        let waiting = self.take_alike(observation, now)?;
+        Some((waiting, MatchedBy::Key))
+    }
+
+    /// The waiting event that looks like an observed call on which no decision is known.
+    fn take_alike(&mut self, observation: &Observation, now: KtimeNs) -> Option<WaitingEvent> {
+        if observation.report.is_some() {
             return None;
         }
         let key = MatchKey::of_observation(observation);
         let tolerance = self.tolerance(now);
-        let waiting = self
-            .waiting
-            .take_by_key(&key, observation.entry, tolerance)?;
-        Some((waiting, MatchedBy::Key))
+        self.waiting.take_by_key(&key, observation.entry, tolerance)
     }
 
     /// What a poll of the kernel's status and of the event socket found.
@@ -534,6 +540,12 @@ impl Correlator {
         now: KtimeNs,
         out: &mut Vec<Output>,
     ) {
+        if self.level() == Level::AuditHooks
+            && let Some(waiting) = self.take_alike(&pending.observation, now)
+        {
+            let WaitingEvent { event, part, .. } = waiting;
+            return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
+        }
         let Pending {
             observation,
             arrived,

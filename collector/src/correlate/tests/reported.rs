@@ -141,6 +141,22 @@ fn where_decisions_may_have_been_missed_the_kernels_reasons_speak_for_those_too(
 }
 
 #[test]
+fn a_call_whose_decision_was_missed_gets_its_event_before_it_is_given_back() {
+    let mut bench = hooked();
+    bench.observe(observation(1_000, 3));
+    bench.event(syscall_event(1_000, 7, 3));
+    bench.correlator.witness_passed(at(1_500));
+    bench.poll(2_000, drained());
+    bench.tick(7_000);
+    assert_eq!(
+        outcomes(&bench),
+        [(Outcome::Matched, Some(Serial(7)), None)]
+    );
+    assert_eq!(bench.events()[0].matched_by, Some(MatchedBy::Key));
+    assert!(bench.correlator.is_idle());
+}
+
+#[test]
 fn the_kernels_reason_outweighs_what_the_polls_would_make_of_it() {
     for (reason, cause) in [
         (LossReason::RateLimit, Cause::RateLimit),
