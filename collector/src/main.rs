@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use collector::cli::{self, Cli, Command, ReplayArgs, ReportArgs, RunArgs};
 use collector::command::status::{self, StatusError};
-use collector::command::{CommandError, control, doctor, replay};
+use collector::command::{self, CommandError, control, doctor, replay};
 use collector::config::{ConfigError, Level};
 use collector::output::{identity::Identity, render::Renderer};
 use collector::pipeline::{self, RunError};
@@ -27,20 +27,31 @@ fn main() -> ExitCode {
         Command::Message { text } => control::run_message(&text).map_err(Into::into),
         Command::Auditctl { arguments } => Ok(control::run_auditctl(&arguments)),
     };
-    match done {
-        Ok(code) => ExitCode::from(code),
+    let code = match done {
+        Ok(code) => code,
         Err(error) => {
             let code = exit_code(&error);
-            let more = match code {
-                cli::EXIT_CANNOT_RUN => {
-                    "; run it as root, or see `audit-collector doctor` for what is missing and how to get it"
-                }
-                _ => "",
-            };
-            let _ = writeln!(io::stderr(), "audit-collector: {error:#}{more}");
-            ExitCode::from(code)
+            tell(&error, code);
+            code
         }
+    };
+    command::release_signals();
+    ExitCode::from(code)
+}
+
+fn tell(error: &anyhow::Error, code: u8) {
+    // Whoever read our output has had enough.
+    if matches!(error.downcast_ref(), Some(CommandError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return;
     }
+    let more = match code {
+        cli::EXIT_CANNOT_RUN => {
+            "; run it as root, or see `audit-collector doctor` for what is missing and how to get it"
+        }
+        _ => "",
+    };
+    let _ = writeln!(io::stderr(), "audit-collector: {error:#}{more}");
 }
 
 fn run(arguments: RunArgs) -> anyhow::Result<u8> {

@@ -29,7 +29,7 @@ mod wanted;
 
 pub use difference::{Difference, difference};
 pub use host::LocalHost;
-pub use load::{Changed, LineError, LoadError, Loaded, Refusal, load};
+pub use load::{Changed, LineError, LoadError, Loaded, Refusal, load, with_sources};
 pub use place::{Place, SourceLine, printable};
 pub use replace::replace;
 pub use set::{Entry, OnError, RuleSet};

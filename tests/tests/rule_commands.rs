@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -182,7 +183,20 @@ fn a_line_the_kernel_refuses_brings_everything_back() {
         "{}",
         ended.stderr
     );
-    assert!(ended.stderr.contains("/nowhere/at/all"), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("\n4 | -a always,exit -F path=/nowhere/at/all "),
+        "{}",
+        ended.stderr
+    );
+    // Once is enough.
+    assert_eq!(
+        ended.stderr.matches("/nowhere/at/all").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
     assert!(
         ended
             .stderr
@@ -264,9 +278,9 @@ fn a_signal_does_not_leave_half_of_it() {
     ]);
     done(&["rules", "load", &files.path("a.rules")]);
     // A hundred deletions take a second: time enough to be interrupted.
-    let mut child = Command::new(built_folder().join("audit-collector"))
+    let child = Command::new(built_folder().join("audit-collector"))
         .args(["rules", "load", &files.path("b.rules")])
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let began = Instant::now();
@@ -276,8 +290,14 @@ fn a_signal_does_not_leave_half_of_it() {
         thread::sleep(Duration::from_millis(2));
     }
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
-    child.wait().unwrap();
+    let ended = child.wait_with_output().unwrap();
     assert_eq!(keys().len(), 0);
+    // It is told what became of it before the signal has its way.
+    assert_eq!(
+        String::from_utf8_lossy(&ended.stdout),
+        "loaded 0 of 0 rules (0 added, 100 deleted)\n"
+    );
+    assert_eq!(ended.status.signal(), Some(Signal::SIGINT as i32));
 }
 
 #[test]
@@ -436,7 +456,8 @@ fn a_message_reaches_the_log() {
         return;
     }
     let mut guard = AuditGuard::take().unwrap();
-    failed(&["message", "two\nlines"], EXIT_USAGE);
+    let refused = failed(&["message", "two\nlines"], EXIT_USAGE).stderr;
+    assert!(refused.contains("byte 3 of the text"), "{refused}");
     let collector = Collector::start(&["--mode=daemon", "--enable=true", "--ebpf=off"]).unwrap();
     let text = "audit-collector-test says hello";
     done(&["message", text]);

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use nix::unistd::Uid;
 
-use super::held_signals::HeldSignals;
+use super::held_signals;
 use super::message;
 use crate::audit::client::{Client, ClientError, UserMessage, UserMessageError};
 use crate::audit::feature::{FeatureLock, FeatureState};
@@ -50,7 +50,7 @@ pub fn run(arguments: &[OsString], out: &mut impl Write, errors: &mut impl Write
         [b"-R", path] => auditctl.read_file(Path::new(OsStr::from_bytes(path))),
         words => match language::parse_arguments(words, &LocalHost) {
             Ok(line) => {
-                let _held = HeldSignals::hold();
+                held_signals::hold();
                 match auditctl.follow(&line) {
                     Ok(()) => DONE,
                     Err(failure) => auditctl.fail(&line, &failure),
@@ -66,10 +66,10 @@ pub fn run(arguments: &[OsString], out: &mut impl Write, errors: &mut impl Write
     }
 }
 
-/// auditctl asks for root, and for the capability too unless the rules are only to be listed.
+/// auditctl asks for root, and for the capability too unless `-l` stands alone.
 fn may_control(words: &[&[u8]]) -> bool {
     Uid::effective().is_root()
-        && (words.first() == Some(&b"-l".as_slice())
+        && (words == [b"-l"]
             || Privileges::of_this_process()
                 .is_ok_and(|privileges| privileges.has(Capability::AuditControl)))
 }

@@ -18,6 +18,9 @@ pub enum CommandError {
     /// Rule files were not loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Rule files were not loaded for the sake of a line that has been shown.
+    #[error("{}", .0.outcome())]
+    Line(LoadError),
     /// The words given are no rule.
     #[error("{0}")]
     Words(String),
@@ -34,7 +37,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) if error.is_refusal() => cli::EXIT_CANNOT_RUN,
-            Self::Load(error) if error.is_refusal() => cli::EXIT_CANNOT_RUN,
+            Self::Load(error) | Self::Line(error) if error.is_refusal() => cli::EXIT_CANNOT_RUN,
             Self::Words(_) | Self::Message(_) => cli::EXIT_USAGE,
             _ => cli::EXIT_FAILURE,
         }

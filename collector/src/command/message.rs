@@ -18,6 +18,8 @@ use crate::cli::EXIT_OK;
 /// # Errors
 /// Where the text cannot be sent whole, or the kernel refuses.
 pub fn run(text: &[u8]) -> Result<u8, CommandError> {
+    // What is said of the text is about the text as given.
+    UserMessage::new(RecordType::USER, text)?;
     let text = fields(text);
     let message = UserMessage::new(RecordType::USER, &text)?;
     Client::connect()?.user_message(&message)?;

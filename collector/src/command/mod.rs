@@ -13,6 +13,7 @@ pub mod set;
 pub mod status;
 
 pub use error::CommandError;
+pub use held_signals::release as release_signals;
 
 /// How a command answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

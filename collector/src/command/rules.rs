@@ -20,7 +20,7 @@ pub use diff::diff;
 pub(super) use excerpt::excerpt;
 pub use load::load;
 
-use super::held_signals::HeldSignals;
+use super::held_signals;
 use super::{CommandError, Format};
 use crate::audit::client::Client;
 use crate::audit::language::{self, Directive, Line};
@@ -68,7 +68,7 @@ pub fn add(
             _ => Err(not_a_rule("rules add -a always,exit -F arch=b64 -S …")),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let _held = HeldSignals::hold();
+    held_signals::hold();
     let mut client = Client::connect()?;
     for (index, (rule, placement)) in rules.iter().enumerate() {
         if let Err(error) = client.add_rule_at(rule, *placement) {
@@ -98,7 +98,7 @@ pub fn delete(
             _ => Err(not_a_rule("rules delete -d always,exit -F arch=b64 -S …")),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let _held = HeldSignals::hold();
+    held_signals::hold();
     let mut client = Client::connect()?;
     for rule in &rules {
         client.delete_rule(rule)?;
@@ -112,7 +112,7 @@ pub fn delete(
 /// # Errors
 /// Where the kernel refuses.
 pub fn clear(key: Option<&str>, format: Format, out: &mut impl Write) -> Result<u8, CommandError> {
-    let _held = HeldSignals::hold();
+    held_signals::hold();
     let mut client = Client::connect()?;
     let mut rules = client.rules()?;
     if let Some(key) = key {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::held_signals::HeldSignals;
+use super::held_signals;
 use super::{CommandError, Format};
 use crate::audit::client::Client;
 use crate::audit::feature::{Feature, FeatureLock, FeatureState};
@@ -122,7 +122,7 @@ pub fn run(changes: &Changes, format: Format, out: &mut impl Write) -> Result<u8
                 .jiffies(duration),
         ),
     };
-    let _held = HeldSignals::hold();
+    held_signals::hold();
     let mut client = Client::connect()?;
     let before = client.status()?;
     let mut told = Told {

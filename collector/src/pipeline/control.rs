@@ -177,6 +177,10 @@ impl Figures {
 impl Control {
     /// Works until it is told to stop, then puts the host back if nobody asked for it before.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        // Known from the start, so that the first figures say it.
+        let configured = self.configured.as_mut();
+        let news = configured.and_then(|configured| configured.compare(&self.rules.loaded));
+        self.announce(news);
         let mut next_poll = Instant::now();
         loop {
             // First, so that no flood of commands keeps the polls out.

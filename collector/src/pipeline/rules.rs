@@ -15,7 +15,7 @@ use crate::audit::rules::Rule;
 use crate::event::StateChange;
 use crate::pipeline::News;
 use crate::pipeline::rules::drift::Drift;
-use crate::ruleset::{self, LoadError, OnError, Refusal, RuleSet, printable};
+use crate::ruleset::{self, OnError, Refusal, RuleSet};
 
 /// What is done about rules that drifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Configured {
             }
             Err(error) => format!(
                 "the configured audit rules could not be put back: {} (time {times} of this run)",
-                with_sources(&error)
+                ruleset::with_sources(&error)
             ),
         };
         (StateChange::RulesEnforced, text)
@@ -157,17 +157,6 @@ impl Patience {
         };
         self.spent = Some((now, wait));
     }
-}
-
-/// An error with what is behind it, on one line.
-fn with_sources(error: &LoadError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    printable(text.as_bytes())
 }
 
 #[cfg(test)]

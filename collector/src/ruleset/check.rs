@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
+use super::load::LineError;
 use super::order::by_version;
 use super::place::{Place, SourceLine};
 use super::set::RuleSet;
@@ -83,6 +84,16 @@ impl Finding {
     pub fn width(&self) -> usize {
         let end = self.source.width(self.span.end.max(self.span.start));
         (end + 1).saturating_sub(self.column()).max(1)
+    }
+
+    /// What the kernel refused, where a line asked for it.
+    pub fn of_refusal(error: &LineError) -> Option<Self> {
+        let asked = error.asked.as_ref()?;
+        Some(Self::of_line(
+            Severity::Fault,
+            &asked.source,
+            error.reason(),
+        ))
     }
 
     fn of_fault(severity: Severity, source: &Arc<SourceLine>, fault: &Fault) -> Self {

@@ -6,6 +6,7 @@
 //! former rules, in their former order, and the former settings; only a counter that was reset, and a tree that was
 //! trimmed, stay so. Nothing here is undone by a process that is killed; commands hold back the signals that end one.
 
+use std::error::Error;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -13,7 +14,7 @@ use std::path::Path;
 use tracing::warn;
 
 use super::difference::difference;
-use super::place::Place;
+use super::place::{Place, printable};
 use super::plan::{Step, plan};
 use super::replace::replace;
 use super::set::{OnError, RuleSet};
@@ -96,13 +97,13 @@ pub enum LoadError {
     #[error("nothing was loaded: the audit configuration is locked until the next reboot")]
     Locked,
     /// A line that cannot be had. Nothing was touched.
-    #[error("nothing was loaded: {0}")]
+    #[error("{0}; {outcome}", outcome = self.outcome())]
     Impossible(LineError),
     /// The kernel refused a line, and all was put back.
-    #[error("{0}; the former rules and settings are back")]
+    #[error("{0}; {outcome}", outcome = self.outcome())]
     Refused(LineError),
     /// The kernel refused a line, and not all could be put back.
-    #[error("{at}; not all of the former rules and settings could be put back: {failed}")]
+    #[error("{at}; {outcome}", outcome = self.outcome())]
     NotRestored {
         /// The line.
         at: LineError,
@@ -115,31 +116,69 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// The line it is about, where it is about one.
+    pub const fn line(&self) -> Option<&LineError> {
+        match self {
+            Self::Impossible(at) | Self::Refused(at) | Self::NotRestored { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// What the kernel has now.
+    pub fn outcome(&self) -> String {
+        match self {
+            Self::Refused(_) => "nothing was loaded: the former rules and settings are back".into(),
+            Self::NotRestored { failed, .. } => format!(
+                "not all of the former rules and settings could be put back: {}",
+                with_sources(failed.as_ref())
+            ),
+            _ => "nothing was loaded".into(),
+        }
+    }
+
     /// Whether the kernel refuses for want of a capability, or from within this namespace.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Client(error) => error.is_refusal(),
-            Self::Refused(at) | Self::NotRestored { at, .. } => {
-                matches!(&at.refusal, Refusal::Kernel(error) if error.is_refusal())
+            _ => {
+                let refusal = self.line().map(|at| &at.refusal);
+                matches!(refusal, Some(Refusal::Kernel(error)) if error.is_refusal())
             }
-            _ => false,
         }
     }
 }
 
+/// The place and the reason, on one line.
 impl std::fmt::Display for LineError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.asked {
-            Some(asked) => write!(
-                f,
-                "{}: {}: {}",
-                asked.source.place,
-                self.refusal,
-                asked.source.printable()
-            ),
-            None => write!(f, "{}", self.refusal),
+            Some(asked) => write!(f, "{}: {}", asked.source.place, self.reason()),
+            None => write!(f, "{}", with_sources(&self.refusal)),
         }
     }
+}
+
+impl LineError {
+    /// Why the line cannot be had, with what is behind that, on one line; without the rule, which is what the line says.
+    pub fn reason(&self) -> String {
+        let Refusal::Kernel(error) = &self.refusal else {
+            return self.refusal.to_string();
+        };
+        let sources = with_sources(error);
+        let behind = sources.strip_prefix(&error.to_string());
+        error.without_rule() + behind.unwrap_or_default()
+    }
+}
+
+/// An error with what is behind it, on one line.
+pub fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    printable(text.as_bytes())
 }
 
 /// Makes the kernel's rules and settings what the files ask for, and reads the rules back.
@@ -255,6 +294,8 @@ impl Loading<'_> {
                     let asked = wanted.rules[index].asked.as_ref();
                     match self.client.add_rule_at(rules[index], placement) {
                         Ok(()) => self.done.added += 1,
+                        // Somebody else has added it; no plan adds what is there.
+                        Err(ClientError::RuleExists { .. }) => {}
                         Err(error) => self.judge(asked, Err(error.into()))?,
                     }
                 }

@@ -53,6 +53,12 @@ pub enum ReadError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder has something in it that is called like a file of rules and is none.
+    #[error("{} is not a regular file", printable(path.as_os_str().as_bytes()))]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// Somebody else than root may have written the file.
     #[error(
         "{} is not loaded: {why}",
@@ -148,7 +154,17 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
         });
     }
     names.sort_by(|a, b| order::by_version(a.as_bytes(), b.as_bytes()));
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    let files: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+    for path in &files {
+        // A named pipe would be waited for. Who names one knows what is to come out of it.
+        match fs::metadata(path) {
+            Ok(about) if !about.is_file() => {
+                return Err(ReadError::NotAFile { path: path.clone() });
+            }
+            _ => {}
+        }
+    }
+    Ok(files)
 }
 
 fn contents(path: &Path, trust: Trust) -> Result<Vec<u8>, ReadError> {
@@ -261,6 +277,15 @@ mod tests {
             read(&[&file], Trust::Anyone),
             Err(ReadError::Io { .. })
         ));
+    }
+
+    #[test]
+    fn a_pipe_in_a_folder_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("a.rules");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = read(&[folder.path()], Trust::Anyone).unwrap_err();
+        assert!(matches!(error, ReadError::NotAFile { .. }), "{error}");
     }
 
     #[test]

@@ -274,6 +274,19 @@ impl ClientError {
         )
     }
 
+    /// What is said of it beside the line that asks for the rule, so without the rule.
+    pub(crate) fn without_rule(&self) -> String {
+        let text = self.to_string();
+        let whole = match self {
+            Self::RuleExists { rule }
+            | Self::NoSuchRule { rule }
+            | Self::NoSuchFile { rule, .. }
+            | Self::RuleRefused { rule, .. } => text.strip_suffix(&format!(": {rule}")),
+            _ => None,
+        };
+        whole.map_or(text.clone(), str::to_owned)
+    }
+
     /// Reads the `error` of an acknowledgement.
     pub(super) fn check(operation: Operation, error: i32) -> Result<(), Self> {
         match error {

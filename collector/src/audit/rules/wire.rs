@@ -80,6 +80,12 @@ pub enum RuleEncodeError {
         /// How many it has.
         count: usize,
     },
+    /// A string with a NUL byte, where the kernel would cut it.
+    #[error("a NUL byte in the string of condition {condition}")]
+    NulInString {
+        /// The condition's place, from 0.
+        condition: usize,
+    },
     /// Longer strings than the kernel accepts.
     #[error("{length} bytes of strings, more than {STRING_LIMIT}")]
     StringsTooLong {
@@ -150,13 +156,16 @@ impl Rule {
     /// string's length, whatever [`Condition::value`] says; strings of other fields are left out.
     ///
     /// # Errors
-    /// Where the layout has no room for it.
+    /// Where the layout has no room for it, or the kernel would cut a string at a NUL byte and then hold another rule.
     pub fn encode(&self, placement: Placement) -> Result<Vec<u8>, RuleEncodeError> {
         let count = self.conditions.len();
         if count > CONDITION_LIMIT {
             return Err(RuleEncodeError::TooManyConditions { count });
         }
         let strings: Vec<&[u8]> = self.conditions.iter().map(string_of).collect();
+        if let Some(condition) = strings.iter().position(|string| string.contains(&0)) {
+            return Err(RuleEncodeError::NulInString { condition });
+        }
         let length: usize = strings.iter().map(|string| string.len()).sum();
         if length > STRING_LIMIT {
             return Err(RuleEncodeError::StringsTooLong { length });
@@ -223,7 +232,7 @@ mod tests {
             Just(Field::UID),
             any::<u32>().prop_map(Field),
         ];
-        (fields, any::<u32>(), any::<u32>(), vec(any::<u8>(), 0..40)).prop_map(
+        (fields, any::<u32>(), any::<u32>(), vec(1_u8.., 0..40)).prop_map(
             |(field, operator, value, string)| Condition {
                 field,
                 operator: Operator(operator),
@@ -315,6 +324,17 @@ mod tests {
         assert_eq!(
             Rule::decode(&bad),
             Err(RuleDecodeError::TooManyConditions { count: 65 })
+        );
+    }
+
+    #[test]
+    fn a_string_the_kernel_would_cut_is_refused() {
+        let rule = Rule::always_exit()
+            .arch(crate::audit::arch::Arch::X86_64)
+            .key("a\0b");
+        assert_eq!(
+            rule.encode(Placement::Last),
+            Err(RuleEncodeError::NulInString { condition: 1 })
         );
     }
 

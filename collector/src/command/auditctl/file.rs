@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::{Auditctl, DONE, FILE_FAILED, Failure, HeldSignals};
+use super::{Auditctl, DONE, FILE_FAILED, Failure};
 use crate::audit::language::{self, Directive};
+use crate::command::held_signals;
 use crate::ruleset::source::{self, Trust};
 use crate::ruleset::{LocalHost, OnError};
 
 impl<O: Write, E: Write> Auditctl<'_, O, E> {
     /// Follows each line of the file until one fails; with `-i` or `-c` in it, to the end.
     pub(super) fn read_file(&mut self, path: &Path) -> u8 {
-        let _held = HeldSignals::hold();
+        held_signals::hold();
         match self.client().and_then(|client| Ok(client.status()?)) {
             Ok(status) if status.enabled != 2 => {}
             Ok(_) => {

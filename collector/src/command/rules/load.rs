@@ -9,9 +9,8 @@ use super::check::finding_json;
 use super::{count, excerpt, print_json, read};
 use crate::audit::client::Client;
 use crate::cli::{EXIT_FAILURE, EXIT_OK};
-use crate::command::held_signals::HeldSignals;
-use crate::command::{CommandError, Format};
-use crate::ruleset::check;
+use crate::command::{CommandError, Format, held_signals};
+use crate::ruleset::check::{self, Finding};
 use crate::ruleset::{self, LineError, Loaded, OnError, RuleSet, Trust};
 
 /// Loads the files and says how many of their rules the kernel has then. Lines with faults are shown on `errors`.
@@ -31,10 +30,19 @@ pub fn load(
     for finding in &faults {
         errors.write_all(excerpt(finding).as_bytes())?;
     }
-    let _held = HeldSignals::hold();
-    let loaded = ruleset::load(&mut Client::connect()?, &set)?;
+    held_signals::hold();
+    let loaded = match ruleset::load(&mut Client::connect()?, &set) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let Some(line) = error.line() else {
+                return Err(error.into());
+            };
+            show(line, errors)?;
+            return Err(CommandError::Line(error));
+        }
+    };
     for failure in &loaded.failures {
-        writeln!(errors, "{failure}")?;
+        show(failure, errors)?;
     }
     match format {
         Format::Json => print_json(
@@ -54,13 +62,21 @@ pub fn load(
                 "failures": loaded.failures.iter().map(|failure| json!({
                     "file": failure.asked.as_ref().map(|asked| asked.source.place.file.to_string_lossy()),
                     "line": failure.asked.as_ref().map(|asked| asked.source.place.line),
-                    "what": failure.refusal.to_string(),
+                    "what": failure.reason(),
                 })).collect::<Vec<_>>(),
             }),
         )?,
         Format::Text => print(&loaded, out)?,
     }
     Ok(exit_code(&set, &loaded))
+}
+
+fn show(line: &LineError, errors: &mut impl Write) -> Result<(), CommandError> {
+    match Finding::of_refusal(line) {
+        Some(finding) => errors.write_all(excerpt(&finding).as_bytes())?,
+        None => writeln!(errors, "{line}")?,
+    }
+    Ok(())
 }
 
 fn print(loaded: &Loaded, out: &mut impl Write) -> Result<(), CommandError> {
