@@ -168,7 +168,6 @@ fn the_status_and_the_settings_read_the_same() {
         "-b 321",
         "-b 0x10",
         "-f 0",
-        "-f 1 -b 65",
         "-r 7",
         "-e 0",
         "--backlog_wait_time 100",
@@ -208,6 +207,8 @@ fn the_status_and_the_settings_read_the_same() {
     }
     bench.compare(&[], &["-m", "audit-collector-test hello"], Stdout::Same);
     bench.compare(&[], &["-m", ""], Stdout::Same);
+    // auditctl asks for the status twice and prints whichever answer comes first.
+    bench.compare(&[], &["-f", "1", "-b", "65"], Stdout::OurOwn);
     bench.compare(&[], &[], Stdout::OurOwn);
     bench.compare(&[], &["-h"], Stdout::OurOwn);
     bench.compare(&[], &["-v"], Stdout::OurOwn);
@@ -326,6 +327,8 @@ fn whoever_may_not_is_told_the_same() {
         "-s",
         "-s -i",
         "-l",
+        "-l -i",
+        "-l -k none",
         "-R /nowhere/at/all",
         &file,
         &format!("-a {rule}"),

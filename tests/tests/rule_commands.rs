@@ -179,7 +179,7 @@ fn a_line_the_kernel_refuses_brings_everything_back() {
     let path = files.path("a.rules");
     let ended = failed(&["rules", "load", &path], EXIT_FAILURE);
     assert!(
-        ended.stderr.contains(&format!("{path}:4: ")),
+        ended.stderr.contains(&format!("{path}:4:1: fault: ")),
         "{}",
         ended.stderr
     );
