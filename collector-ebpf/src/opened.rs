@@ -20,7 +20,7 @@ const WRITES: u32 = 3;
 pub(crate) enum Depth {
     /// What a PATH record has, and its path where the call created it: the kernel's records then depend on that.
     Records,
-    /// And what rules ask.
+    /// And what rules ask: what stands above it, and also the path of a file that was there but could have been created.
     Rules,
 }
 
@@ -49,12 +49,13 @@ pub(crate) fn push(scratch: *mut Scratch, task: u64, descriptor: u64, fs: u64, d
         u64::from(mode) << 32 | u64::from(flags),
         inode,
     );
-    if flags & WRITES | mode & FileFacts::CREATED != 0 {
+    let writes = flags & WRITES | mode & FileFacts::CREATED != 0;
+    if writes {
         let parent = pointer(dentry, offset!(dentry_parent));
         let inode = pointer(parent, offset!(dentry_inode));
         push_file(scratch, StringKind::Opened as u64 | 1 << 8, 0, inode);
     }
-    if mode & FileFacts::CREATED != 0 || depth == Depth::Rules {
+    if mode & FileFacts::CREATED != 0 || writes && depth == Depth::Rules {
         walk::push(scratch, StringKind::OpenedPath as u64, path, fs);
     }
     if depth == Depth::Rules {

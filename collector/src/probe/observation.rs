@@ -145,7 +145,8 @@ pub struct OpenedFile {
     pub created: bool,
     /// Its `f_flags`: what the caller asked for, less `O_CREAT`, `O_EXCL`, `O_NOCTTY` and `O_TRUNC`.
     pub flags: u32,
-    /// Where it stands, as seen from the task's root; only where it was created, or a rule asks about files.
+    /// Where it stands, as seen from the task's root; only where it was created, or was
+    /// opened for writing and a rule asks about files.
     pub path: Captured<Box<[u8]>>,
     /// The inode numbers from the file's own up to the root of its file system; only where a rule asks about files.
     pub lineage: Captured<Box<[u64]>>,
