@@ -126,6 +126,14 @@ fn gauge(collector: &Collector, name: &str, value: f64) {
     }
 }
 
+fn gauge_is_there(collector: &Collector, name: &str) {
+    let began = Instant::now();
+    while collector.metrics().unwrap().sum(name, &[]).is_none() {
+        assert!(began.elapsed() < Duration::from_secs(5), "no {name}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn rules_are_loaded_at_the_start_and_stay_with_the_settings_of_their_file() {
     if !requirement::met(&NEEDED) {
@@ -138,7 +146,11 @@ fn rules_are_loaded_at_the_start_and_stay_with_the_settings_of_their_file() {
     let ours = [file.rule("openat"), file.rule("connect")];
     let loaded = kernel_rules();
     assert!(loaded.ends_with(&ours), "{loaded:?}");
-    gauge(&collector, "rules_in_sync", 1.0);
+    // The first figures that tell of rules at all tell it.
+    gauge_is_there(&collector, "rules_loaded");
+    let first = collector.metrics().unwrap();
+    assert_eq!(first.sum("rules_in_sync", &[]), Some(1.0));
+    assert_eq!(first.sum("rules_reloads_total", &[]), Some(0.0));
     let status = guard.status().unwrap();
     assert_eq!((status.backlog_limit, status.enabled), (4321, 1));
     assert_eq!(status.rate_limit, 0, "a flag wins over the file");

@@ -193,6 +193,7 @@ fn not_an_option(span: Range<usize>, text: &[u8]) -> Fault {
     let fault = Fault::new(span, format!("`{}` belongs to no option", shown(text)));
     match text {
         [b'#', ..] => fault.suggest("a comment takes a line of its own"),
+        [0xef, 0xbb, 0xbf, ..] => fault.suggest("save the file without a byte order mark"),
         _ if text.contains(&b'\t') => fault.suggest("words are separated by spaces, not by tabs"),
         _ if text.ends_with(b"\r") => fault.suggest("lines end with a line feed only"),
         _ if text.iter().any(|byte| matches!(byte, b'"' | b'\'')) => {

@@ -275,6 +275,11 @@ fn a_slip_is_answered_with_what_was_meant() {
         "#",
         "`#` belongs to no option; a comment takes a line of its own",
     );
+    refused(
+        "\u{feff}-D",
+        "\u{feff}-D",
+        r"`\xef\xbb\xbf-D` belongs to no option; save the file without a byte order mark",
+    );
 }
 
 #[test]
