@@ -80,6 +80,11 @@ fn run() -> anyhow::Result<()> {
         bail!("this is the first program of a virtual machine, and does nothing here");
     }
     for (kind, place) in FILE_SYSTEMS {
+        // A mount would hide what the image brings: the repository, where that lies below /tmp.
+        if fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) && kind == "tmpfs"
+        {
+            continue;
+        }
         // Folders in /sys are the kernel's; a file system that it lacks has none.
         let mounted = fs::create_dir_all(place).is_ok()
             && mount(
