@@ -121,6 +121,9 @@ const CHOICE: [&str; 8] = [
     "long_paths_come_whole_and_unreadable_ones_are_counted",
 ];
 
+/// How often a machine is started for the same tests, where the emulation killed it.
+const BOOTS: u32 = 3;
+
 /// What it runs on one of them where auditing is on from the start, and where lockdown is.
 const CHOICE_WITH_OPTIONS: [&str; 2] = ["commands", "sockets"];
 
@@ -217,7 +220,6 @@ impl Machines {
         results: &mut Results,
     ) -> anyhow::Result<()> {
         let image = self.folder.join("initramfs");
-        self.write_image(&image, tests)?;
         let words: Vec<&str> = options.iter().map(|option| option.word()).collect();
         let label = [&[kernel.rsplit('/').next().unwrap_or(kernel)], &words[..]]
             .concat()
@@ -229,19 +231,31 @@ impl Machines {
             options: &words,
             console: self.folder.join("console"),
         };
-        step::announce(&format!("Linux {label}: {} test(s)", tests.len()));
-        let mut progress = Progress {
-            label,
-            tests,
-            reported: vec![false; tests.len()],
-            error: None,
-            results,
-        };
-        let ran = machine.run(|message| progress.take(message));
-        if let Some(error) = progress.error.take() {
-            bail!("in the virtual machine: {error}");
+        let mut left = tests.to_vec();
+        for boots_left in (0..BOOTS).rev() {
+            self.write_image(&image, &left)?;
+            step::announce(&format!("Linux {label}: {} test(s)", left.len()));
+            let mut progress = Progress {
+                label: label.clone(),
+                tests: &left,
+                reported: vec![false; left.len()],
+                error: None,
+                results,
+            };
+            let ran = machine.run(|message| progress.take(message));
+            if let Some(error) = progress.error.take() {
+                bail!("in the virtual machine: {error}");
+            }
+            let silent = progress.silent();
+            if silent.is_empty() || boots_left == 0 || !machine.died_of_emulation() {
+                progress.finish(ran, &machine);
+                return Ok(());
+            }
+            step::announce(&format!(
+                "Linux {label} died of an int3, which emulated processors see when the kernel patches its code under them; again"
+            ));
+            left = silent;
         }
-        progress.finish(ran, &machine);
         Ok(())
     }
 
@@ -317,16 +331,16 @@ impl Results {
 }
 
 /// What has come of one machine's tests so far.
-struct Progress<'a> {
+struct Progress<'a, 'b> {
     label: String,
-    tests: &'a [&'a Test],
+    tests: &'b [&'a Test],
     reported: Vec<bool>,
     /// What the machine's first program could not do.
     error: Option<String>,
-    results: &'a mut Results,
+    results: &'b mut Results,
 }
 
-impl Progress<'_> {
+impl<'a> Progress<'a, '_> {
     /// Takes a message of the machine's first program, and prints it as a test runner would.
     fn take(&mut self, message: &Value) {
         if let Some(release) = message["kernel"].as_str() {
@@ -360,14 +374,17 @@ impl Progress<'_> {
         }
     }
 
+    /// The tests without a result.
+    fn silent(&self) -> Vec<&'a Test> {
+        let tests = self.tests.iter().zip(&self.reported);
+        tests
+            .filter_map(|(test, reported)| (!reported).then_some(*test))
+            .collect()
+    }
+
     /// Counts as failed whatever has no result.
     fn finish(self, ran: anyhow::Result<()>, machine: &Machine<'_>) {
-        let silent: Vec<&Test> = self
-            .tests
-            .iter()
-            .zip(&self.reported)
-            .filter_map(|(test, reported)| (!reported).then_some(*test))
-            .collect();
+        let silent = self.silent();
         if let Err(error) = &ran {
             eprintln!("xtask: Linux {}: {error:#}", self.label);
         }
