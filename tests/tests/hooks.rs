@@ -145,9 +145,12 @@ fn check(outcome: &Outcome, expected: u64) {
     assert_eq!(dropped, missed);
 }
 
-/// What the kernel's own words explain is all that it lost.
+/// What the kernel's own words explain is all that it lost. An emulated processor may be too slow for what came through as
+/// well: that is then said of those events, and only where our own queue was full.
 fn check_causes(outcome: &Outcome, cause: &str) {
-    let causes: Vec<_> = outcome.causes().into_keys().collect();
+    let overrun = outcome.finished.stream.losses().contains_key("queue_full");
+    let mut causes: Vec<_> = outcome.causes().into_keys().collect();
+    causes.retain(|other| *other != Some("queue_full") || !overrun);
     assert_eq!(causes, [Some(cause)]);
     let labels = [("stage", "kernel"), ("cause", cause)];
     assert_eq!(
@@ -175,7 +178,7 @@ fn what_a_full_backlog_refuses_is_exact_and_has_no_serial() {
     assert!(outcome.lost >= 500, "the kernel lost only {}", outcome.lost);
     check_causes(&outcome, "backlog_limit");
     for event in outcome.events() {
-        if event.outcome() == "backfilled" {
+        if event.cause() == Some("backlog_limit") && event.outcome() == "backfilled" {
             assert_eq!(event.serial(), None, "{}", event.0);
         }
     }
