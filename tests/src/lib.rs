@@ -4,6 +4,7 @@
 //! Everything here acts on the real kernel. A test that lacks something says so through [`requirement`] and is never
 //! silently skipped.
 
+pub mod address;
 pub mod again;
 pub mod audit_state;
 pub mod auditctl;

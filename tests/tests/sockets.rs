@@ -2,11 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::fs;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
+use audit_collector_tests::address::address_of;
 use audit_collector_tests::again;
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::listener::listen;
@@ -18,7 +16,6 @@ use collector::audit::message::Kind;
 use collector::audit::privilege::Capability;
 use collector::audit::rules::Rule;
 use collector::audit::socket::{Batch, EventSocket, Grant, Received};
-use netlink_sys::SocketAddr;
 
 const UID: u32 = 64_021;
 
@@ -129,27 +126,14 @@ fn a_datagram_of_another_process_is_skipped() {
     forged[4] = 0x14;
     forged[5] = 0x05;
     forged.extend(b"audit(1.000:1): forged");
-    other.send_to(&forged, &address_of(&socket), 0).unwrap();
+    other
+        .send_to(&forged, &address_of(&socket).unwrap(), 0)
+        .unwrap();
     let mut batch = Batch::new();
     let received = socket.receive(&mut batch, 8).unwrap();
     assert_eq!(received, Received::Datagrams(0));
     assert_eq!(socket.counts().foreign, 1);
     assert_eq!(socket.receive(&mut batch, 8).unwrap(), Received::Empty);
-}
-
-/// The address of `socket`, from the kernel's own list: the port of a second netlink socket is not the pid.
-fn address_of(socket: &EventSocket) -> SocketAddr {
-    let inode = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd()))
-        .unwrap()
-        .ino()
-        .to_string();
-    let table = fs::read_to_string("/proc/net/netlink").unwrap();
-    let line = table
-        .lines()
-        .find(|line| line.split_whitespace().last() == Some(&inode))
-        .unwrap();
-    let port = line.split_whitespace().nth(2).unwrap().parse().unwrap();
-    SocketAddr::new(port, 0)
 }
 
 #[test]

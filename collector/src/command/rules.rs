@@ -73,7 +73,9 @@ pub fn add(
     for (index, (rule, placement)) in rules.iter().enumerate() {
         if let Err(error) = client.add_rule_at(rule, *placement) {
             for (rule, _) in rules[..index].iter().rev() {
-                client.delete_rule(rule)?;
+                if let Err(failed) = client.delete_rule(rule) {
+                    writeln!(errors, "a rule before it stays: {failed}")?;
+                }
             }
             return Err(error.into());
         }

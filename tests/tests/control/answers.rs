@@ -1,19 +1,18 @@
 //! Answers that do not come, come late, or are crowded out.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use audit_collector_tests::address::address_of;
 use audit_collector_tests::requirement::{self, Requirement};
 use collector::audit::client::{Client, ClientError};
 use collector::audit::privilege::Capability;
 use collector::audit::rules::{Field, Operator};
 use collector::audit::status::StatusChange;
-use netlink_sys::SocketAddr;
 
 use crate::{rule, sys, take};
 
@@ -141,7 +140,7 @@ fn answers_crowded_out_by_others_are_told_from_late_ones() {
     };
     let mut client = client();
     sys::shrink_receive_buffer(&client);
-    let address = address_of(&client);
+    let address = address_of(&client).unwrap();
     let stop = AtomicBool::new(false);
     let lost = thread::scope(|scope| {
         scope.spawn(|| {
@@ -175,19 +174,4 @@ fn answers_crowded_out_by_others_are_told_from_late_ones() {
     });
     assert!(lost.is_some(), "a full buffer lost no answer");
     client.with_timeout(SLACK).status().unwrap();
-}
-
-/// The address of `client`, from the kernel's own list: the port of a second netlink socket is not the pid.
-fn address_of(client: &Client) -> SocketAddr {
-    let inode = fs::metadata(format!("/proc/self/fd/{}", client.as_fd().as_raw_fd()))
-        .unwrap()
-        .ino()
-        .to_string();
-    let table = fs::read_to_string("/proc/net/netlink").unwrap();
-    let line = table
-        .lines()
-        .find(|line| line.split_whitespace().last() == Some(&inode))
-        .unwrap();
-    let port = line.split_whitespace().nth(2).unwrap().parse().unwrap();
-    SocketAddr::new(port, 0)
 }
