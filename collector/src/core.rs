@@ -13,7 +13,8 @@ use crate::audit::reassemble::{self, Reassembler};
 use crate::audit::record::{Record, Serial};
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
-use crate::correlate::matcher::{Correlator, Limits};
+use crate::correlate::limits::Limits;
+use crate::correlate::matcher::Correlator;
 use crate::event::{Cause, LossUnit, Output};
 use crate::probe::observation::Observation;
 

@@ -7,6 +7,9 @@
 //!                 fragment ── content, order ───┘ backfilled
 //! ```
 
+mod emission;
+mod settling;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -15,59 +18,22 @@ use collector_ebpf::LossReason;
 use crate::account::{Crosscheck, Histogram};
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::gaps::Gap;
-use crate::audit::record::{Record, RecordType, Stamp};
 use crate::audit::records::SyscallFields;
-use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
+use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::correlate::evidence::{Evidence, Poll};
 use crate::correlate::fragment;
-use crate::correlate::given_back::{GivenBack, Stamped};
+use crate::correlate::given_back::GivenBack;
 use crate::correlate::key::MatchKey;
+use crate::correlate::limits::Limits;
 use crate::correlate::neighbours::Neighbours;
 use crate::correlate::observations::{Observations, Pending};
 use crate::correlate::progress::Progress;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
 use crate::correlate::witness::{Rules, Witness};
-use crate::event::{
-    Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, Output, State, StateChange,
-};
+use crate::event::{Cause, Loss, LossUnit, MatchedBy, Output, State, StateChange};
 use crate::probe::hooks::Level;
-use crate::probe::observation::{Observation, Verdict};
-use crate::probe::places::Places;
+use crate::probe::observation::Observation;
 use crate::probe::settle::Settled;
-
-/// Times and capacities.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How long an audit event waits for its observation.
-    pub event_wait: Duration,
-    /// How long an observation waits at least; longer than it takes an event without its end to time out and wait.
-    pub observation_wait: Duration,
-    /// How long a record may still be on its way to a match after it was read: until its event times out and has waited.
-    pub settle_wait: Duration,
-    /// How long an observation waits at most while the audit stream has not been seen to move past it.
-    pub longest_wait: Duration,
-    /// Observations that may wait.
-    pub max_observations: usize,
-    /// Audit events that may wait.
-    pub max_events: usize,
-}
-
-impl Limits {
-    /// Limits that fit a reassembly timeout: an observation waits `reorder_window`, and never less than an event that
-    /// lost its end takes to get here.
-    pub fn new(reassembly_timeout: Duration, reorder_window: Duration) -> Self {
-        let event_wait = Duration::from_secs(1);
-        let least = reassembly_timeout + event_wait + Duration::from_millis(500);
-        Self {
-            event_wait,
-            observation_wait: reorder_window.max(least),
-            settle_wait: least,
-            longest_wait: Duration::from_secs(60),
-            max_observations: 262_144,
-            max_events: 65_536,
-        }
-    }
-}
 
 /// Matches the two streams. See the module's picture.
 pub struct Correlator {
@@ -224,7 +190,7 @@ impl Correlator {
     ) {
         let witness = self.witness.as_ref();
         let settled = witness.map_or(Settled::Open, |witness| {
-            settle(witness, &mut observation, &mut self.crosscheck)
+            settling::settle(witness, &mut observation, &mut self.crosscheck)
         });
         self.crosscheck.expect(observation.verdict);
         let pending = Pending {
@@ -243,26 +209,6 @@ impl Correlator {
         {
             self.lose(Cause::WindowFull, 1, LossUnit::Observations, now, out);
             self.settle_observation(oldest, Some(Cause::WindowFull), now, out);
-        }
-    }
-
-    /// What the paths in the rules stand for was looked at again: what waited for that is settled.
-    pub fn places_seen(&mut self, places: Places) {
-        let Some(witness) = &mut self.witness else {
-            return;
-        };
-        witness.places = places;
-        for id in self.observations.undecided() {
-            let Some(observation) = self.observations.get_mut(id) else {
-                continue;
-            };
-            match settle(witness, observation, &mut self.crosscheck) {
-                Settled::Reported(_) => self.crosscheck.expect(observation.verdict),
-                Settled::NotReported => {
-                    self.observations.remove(id);
-                }
-                Settled::Open => {}
-            }
         }
     }
 
@@ -465,313 +411,5 @@ impl Correlator {
                 message: format!("the wall clock was stepped by {} ms", by / 1_000_000),
             }));
         }
-    }
-
-    fn settle_waiting(&mut self, waiting: WaitingEvent, now: KtimeNs, out: &mut Vec<Output>) {
-        let WaitingEvent {
-            event,
-            fields,
-            part,
-            stamp,
-            ..
-        } = waiting;
-        let Some(fields) = fields else {
-            return match self.take_for_fragment(&event, stamp) {
-                Some(pending) => {
-                    self.emit_matched(event, part, pending, MatchedBy::Content, now, out)
-                }
-                None => self.emit_unwatched(event, part, now, out),
-            };
-        };
-        // Only a step of the clock, noticed since, can make a difference to when it came.
-        let key = MatchKey::of_record(&fields);
-        if let Some(pending) = self
-            .observations
-            .take_by_key(&key, stamp, self.tolerance(now))
-        {
-            return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
-        }
-        if self.level() == Level::AuditHooks
-            && let Some(id) = self.given_back.take(&key, stamp, self.tolerance(now))
-        {
-            return self.emit_superseding(event, part, id, now, out);
-        }
-        let witness = self.witness.as_ref();
-        match witness.and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read))
-        {
-            Some(verdict) => {
-                self.crosscheck.audit_only(verdict);
-                self.emit_audit_only(event, Some(verdict), part, now, out);
-            }
-            None => self.emit_unwatched(event, part, now, out),
-        }
-    }
-
-    /// The observation that the rest of an event speaks of; see [`fragment::Content::choose`].
-    fn take_for_fragment(&mut self, event: &AuditEvent, stamp: KtimeNs) -> Option<Pending> {
-        let content = fragment::Content::of(event);
-        let (below, above) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
-        let from = stamp.minus(Duration::from_millis(5));
-        let to = stamp.plus(fragment::LATEST_ENTRY);
-        let to = above.map_or(to, |above| to.min(above.at.plus(Self::RACE)));
-        let candidates = self.observations.between(from, to).map(|(id, pending)| {
-            let observation = &pending.observation;
-            let taken = observation.taken;
-            let in_order = below.is_none_or(|below| below.at <= taken.plus(Self::RACE))
-                && above.is_none_or(|above| taken <= above.at.plus(Self::RACE));
-            fragment::Candidate {
-                id,
-                taken,
-                from_stamp: observation
-                    .entry
-                    .since(stamp)
-                    .max(stamp.since(observation.entry)),
-                agreement: content.agreement(observation).filter(|_| in_order),
-            }
-        });
-        let id = content.choose(candidates.collect(), below, above)?;
-        self.observations.remove(id)
-    }
-
-    fn settle_observation(
-        &mut self,
-        pending: Pending,
-        cause: Option<Cause>,
-        now: KtimeNs,
-        out: &mut Vec<Output>,
-    ) {
-        if self.level() == Level::AuditHooks
-            && let Some(waiting) = self.take_alike(&pending.observation, now)
-        {
-            let WaitingEvent { event, part, .. } = waiting;
-            return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
-        }
-        let Pending {
-            observation,
-            arrived,
-        } = pending;
-        if observation.verdict == Verdict::Maybe {
-            self.crosscheck.maybe_unconfirmed += 1;
-            return;
-        }
-        let excluded = observation
-            .report
-            .is_some_and(|report| report.serial.is_none() && report.first_lost.is_none());
-        let witness = self.witness.as_ref();
-        if excluded || witness.is_some_and(|witness| !witness.stands_by(&observation)) {
-            self.crosscheck.withdrawn(observation.verdict);
-            return;
-        }
-        let report = observation.report;
-        let time = report.map_or_else(|| self.offset.wall(observation.entry), |report| report.time);
-        let cause = cause.unwrap_or_else(|| self.evidence.cause(&observation, self.level()));
-        self.crosscheck.backfilled(observation.verdict, cause);
-        let id = EventId::Ebpf {
-            taken: observation.taken,
-            cpu: observation.cpu,
-            sequence: observation.sequence,
-        };
-        let stamp = report.and_then(|report| report.stamp());
-        // What the kernel refused before it drew a serial cannot have left a hole.
-        let stamped = match cause {
-            Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled | Cause::RulesChanged => {
-                Stamped::Never
-            }
-            _ => Stamped::Maybe,
-        };
-        match (report, stamp) {
-            (_, Some(stamp)) => self.given_back.remember_stamp(stamp, id, now),
-            // No record of it can come.
-            (Some(_), None) => {}
-            (None, None) => {
-                let key = MatchKey::of_observation(&observation);
-                self.given_back
-                    .remember(key, id, observation.entry, stamped, now);
-            }
-        }
-        self.observe(time, arrived, now);
-        let rule_keys = self.rule_keys(&observation);
-        out.push(Output::Event(Box::new(Event {
-            id,
-            serial: stamp.map(|stamp| stamp.serial),
-            between: if stamp.is_some() {
-                (None, None)
-            } else {
-                self.neighbours.around(observation.taken)
-            },
-            time,
-            outcome: Outcome::Backfilled,
-            verdict: Some(observation.verdict),
-            cause: Some(cause),
-            matched_by: None,
-            rule_keys,
-            audit: None,
-            observation: Some(observation),
-            supersedes: None,
-        })));
-    }
-
-    fn settle_oldest_gap(&mut self, out: &mut Vec<Output>) {
-        let Some(gap) = self.gaps.pop_front() else {
-            return;
-        };
-        let before = self.offset.monotonic(gap.before.time);
-        let after = self.offset.monotonic(gap.after.time);
-        let missing = gap.count;
-        // A stamp is behind its call's entry, and the next event's stamp may be older than the gap.
-        let first = before.min(after).minus(Duration::from_millis(10));
-        let known = self.given_back.claim_serials(&gap).min(missing);
-        let claimed = known
-            + self
-                .given_back
-                .claim(first, gap.noticed.max(after), missing - known);
-        let cause = self.evidence.cause_between(before, before, after);
-        if claimed < missing {
-            self.crosscheck.unrecovered(missing - claimed, cause);
-        }
-        out.push(Output::Loss(Loss {
-            time: self.offset.wall(gap.noticed),
-            cause,
-            count: missing,
-            unit: LossUnit::Events,
-            serials: Some((gap.first, gap.last)),
-            span: Some((gap.before.time, gap.after.time)),
-        }));
-    }
-
-    /// The keys of the rule behind an observation, where that is known.
-    fn rule_keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
-        self.witness
-            .as_ref()
-            .and_then(|witness| witness.keys(observation))
-    }
-
-    fn emit_matched(
-        &mut self,
-        event: AuditEvent,
-        part: u16,
-        pending: Pending,
-        by: MatchedBy,
-        now: KtimeNs,
-        out: &mut Vec<Output>,
-    ) {
-        let observation = pending.observation;
-        self.crosscheck.matched(observation.verdict);
-        self.progress
-            .note(now, observation.taken.minus(Self::ORDER_SLACK));
-        self.neighbours.note(observation.taken, event.stamp.serial);
-        self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
-        let cause = self.cause_of_lack(&event, &observation);
-        out.push(Output::Event(Box::new(Event {
-            cause,
-            matched_by: Some(by),
-            rule_keys: self.rule_keys(&observation),
-            verdict: Some(observation.verdict),
-            observation: Some(observation),
-            ..audit_event(event, Outcome::Matched, part)
-        })));
-    }
-
-    /// Why an event that came lacks records; none where it has them all, for all that is known.
-    fn cause_of_lack(&self, event: &AuditEvent, observation: &Observation) -> Option<Cause> {
-        if let Some(reason) = observation.report.and_then(|report| report.first_lost) {
-            return Some(Cause::of_reason(reason));
-        }
-        let syscall = |record: &Record| record.record_type == RecordType::SYSCALL;
-        let whole = event.completion == Completion::Eoe && event.records.iter().any(syscall);
-        (!whole).then(|| match observation.report {
-            Some(_) => self.evidence.cause(observation, self.level()),
-            None => {
-                let taken = observation.taken;
-                self.evidence.cause_between(observation.entry, taken, taken)
-            }
-        })
-    }
-
-    fn emit_superseding(
-        &mut self,
-        event: AuditEvent,
-        part: u16,
-        id: EventId,
-        now: KtimeNs,
-        out: &mut Vec<Output>,
-    ) {
-        self.crosscheck.superseded += 1;
-        self.observe(event.stamp.time, event.first_read, now);
-        out.push(Output::Event(Box::new(Event {
-            supersedes: Some(id),
-            ..audit_event(event, Outcome::Matched, part)
-        })));
-    }
-
-    fn emit_unwatched(
-        &mut self,
-        event: AuditEvent,
-        part: u16,
-        now: KtimeNs,
-        out: &mut Vec<Output>,
-    ) {
-        self.crosscheck.unwatched += 1;
-        self.emit_audit_only(event, None, part, now, out);
-    }
-
-    fn emit_audit_only(
-        &mut self,
-        event: AuditEvent,
-        verdict: Option<Verdict>,
-        part: u16,
-        now: KtimeNs,
-        out: &mut Vec<Output>,
-    ) {
-        self.observe(event.stamp.time, event.first_read, now);
-        let cause = matches!(event.completion, Completion::Timeout).then(|| {
-            let stamp = self.offset.monotonic(event.stamp.time);
-            self.evidence.cause_between(stamp, stamp, event.first_read)
-        });
-        out.push(Output::Event(Box::new(Event {
-            verdict,
-            cause,
-            ..audit_event(event, Outcome::AuditOnly, part)
-        })));
-    }
-
-    fn observe(&mut self, stamp: TimeMs, first_part: KtimeNs, now: KtimeNs) {
-        let latency = self.offset.wall(now).0.saturating_sub(stamp.0);
-        self.latency.observe(Duration::from_millis(latency));
-        self.wait.observe(now.since(first_part));
-    }
-}
-
-/// Turns a *maybe* into what it surely is, where that can be told.
-fn settle(witness: &Witness, observation: &mut Observation, account: &mut Crosscheck) -> Settled {
-    let settled = witness.settle(observation);
-    match settled {
-        Settled::Reported(rule) => {
-            observation.verdict = Verdict::Inferred;
-            observation.rule = Some(rule);
-            account.maybe_settled_yes += 1;
-        }
-        Settled::NotReported => account.maybe_settled_no += 1,
-        Settled::Open => {}
-    }
-    settled
-}
-
-/// The part of an [`Event`] that follows from its audit side.
-fn audit_event(event: AuditEvent, outcome: Outcome, part: u16) -> Event {
-    let Stamp { time, serial } = event.stamp;
-    Event {
-        id: EventId::Audit { time, serial, part },
-        serial: Some(serial),
-        between: (None, None),
-        time,
-        outcome,
-        verdict: None,
-        cause: None,
-        matched_by: None,
-        rule_keys: None,
-        audit: Some(event),
-        observation: None,
-        supersedes: None,
     }
 }

@@ -5,7 +5,7 @@
 //! status samples and a time; gives [`Output`](crate::event::Output)s. Must not know sockets, BPF, files or wire formats,
 //! and reads no clock.
 //!
-//! Bounds: [`Limits`](matcher::Limits) caps how many observations and events wait; what is settled early because of them
+//! Bounds: [`Limits`](limits::Limits) caps how many observations and events wait; what is settled early because of them
 //! is counted with the cause `window_full`.
 
 pub mod evidence;
@@ -13,6 +13,7 @@ mod fragment;
 mod given_back;
 pub mod key;
 pub mod ledger;
+pub mod limits;
 pub mod matcher;
 mod neighbours;
 mod observations;

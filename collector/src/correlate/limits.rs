@@ -1,0 +1,37 @@
+//! How long the matcher waits, and for how much.
+
+use std::time::Duration;
+
+/// Times and capacities.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long an audit event waits for its observation.
+    pub event_wait: Duration,
+    /// How long an observation waits at least; longer than it takes an event without its end to time out and wait.
+    pub observation_wait: Duration,
+    /// How long a record may still be on its way to a match after it was read: until its event times out and has waited.
+    pub settle_wait: Duration,
+    /// How long an observation waits at most while the audit stream has not been seen to move past it.
+    pub longest_wait: Duration,
+    /// Observations that may wait.
+    pub max_observations: usize,
+    /// Audit events that may wait.
+    pub max_events: usize,
+}
+
+impl Limits {
+    /// Limits that fit a reassembly timeout: an observation waits `reorder_window`, and never less than an event that
+    /// lost its end takes to get here.
+    pub fn new(reassembly_timeout: Duration, reorder_window: Duration) -> Self {
+        let event_wait = Duration::from_secs(1);
+        let least = reassembly_timeout + event_wait + Duration::from_millis(500);
+        Self {
+            event_wait,
+            observation_wait: reorder_window.max(least),
+            settle_wait: least,
+            longest_wait: Duration::from_secs(60),
+            max_observations: 262_144,
+            max_events: 65_536,
+        }
+    }
+}

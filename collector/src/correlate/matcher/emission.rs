@@ -1,0 +1,134 @@
+//! What is handed over, and what is said of it.
+
+use std::time::Duration;
+
+use super::Correlator;
+use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::record::{Record, RecordType, Stamp};
+use crate::clock::{KtimeNs, TimeMs};
+use crate::correlate::observations::Pending;
+use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
+use crate::probe::observation::{Observation, Verdict};
+
+impl Correlator {
+    /// The keys of the rule behind an observation, where that is known.
+    pub(super) fn rule_keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
+        self.witness
+            .as_ref()
+            .and_then(|witness| witness.keys(observation))
+    }
+
+    pub(super) fn emit_matched(
+        &mut self,
+        event: AuditEvent,
+        part: u16,
+        pending: Pending,
+        by: MatchedBy,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        let observation = pending.observation;
+        self.crosscheck.matched(observation.verdict);
+        self.progress
+            .note(now, observation.taken.minus(Self::ORDER_SLACK));
+        self.neighbours.note(observation.taken, event.stamp.serial);
+        self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
+        let cause = self.cause_of_lack(&event, &observation);
+        out.push(Output::Event(Box::new(Event {
+            cause,
+            matched_by: Some(by),
+            rule_keys: self.rule_keys(&observation),
+            verdict: Some(observation.verdict),
+            observation: Some(observation),
+            ..audit_event(event, Outcome::Matched, part)
+        })));
+    }
+
+    /// Why an event that came lacks records; none where it has them all, for all that is known.
+    fn cause_of_lack(&self, event: &AuditEvent, observation: &Observation) -> Option<Cause> {
+        if let Some(reason) = observation.report.and_then(|report| report.first_lost) {
+            return Some(Cause::of_reason(reason));
+        }
+        let syscall = |record: &Record| record.record_type == RecordType::SYSCALL;
+        let whole = event.completion == Completion::Eoe && event.records.iter().any(syscall);
+        (!whole).then(|| match observation.report {
+            Some(_) => self.evidence.cause(observation, self.level()),
+            None => {
+                let taken = observation.taken;
+                self.evidence.cause_between(observation.entry, taken, taken)
+            }
+        })
+    }
+
+    pub(super) fn emit_superseding(
+        &mut self,
+        event: AuditEvent,
+        part: u16,
+        id: EventId,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        self.crosscheck.superseded += 1;
+        self.observe(event.stamp.time, event.first_read, now);
+        out.push(Output::Event(Box::new(Event {
+            supersedes: Some(id),
+            ..audit_event(event, Outcome::Matched, part)
+        })));
+    }
+
+    pub(super) fn emit_unwatched(
+        &mut self,
+        event: AuditEvent,
+        part: u16,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        self.crosscheck.unwatched += 1;
+        self.emit_audit_only(event, None, part, now, out);
+    }
+
+    pub(super) fn emit_audit_only(
+        &mut self,
+        event: AuditEvent,
+        verdict: Option<Verdict>,
+        part: u16,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        self.observe(event.stamp.time, event.first_read, now);
+        let cause = matches!(event.completion, Completion::Timeout).then(|| {
+            let stamp = self.offset.monotonic(event.stamp.time);
+            self.evidence.cause_between(stamp, stamp, event.first_read)
+        });
+        out.push(Output::Event(Box::new(Event {
+            verdict,
+            cause,
+            ..audit_event(event, Outcome::AuditOnly, part)
+        })));
+    }
+
+    pub(super) fn observe(&mut self, stamp: TimeMs, first_part: KtimeNs, now: KtimeNs) {
+        let latency = self.offset.wall(now).0.saturating_sub(stamp.0);
+        self.latency.observe(Duration::from_millis(latency));
+        self.wait.observe(now.since(first_part));
+    }
+}
+
+/// The part of an [`Event`] that follows from its audit side.
+fn audit_event(event: AuditEvent, outcome: Outcome, part: u16) -> Event {
+    let Stamp { time, serial } = event.stamp;
+    Event {
+        id: EventId::Audit { time, serial, part },
+        serial: Some(serial),
+        between: (None, None),
+        time,
+        outcome,
+        verdict: None,
+        cause: None,
+        matched_by: None,
+        rule_keys: None,
+        audit: Some(event),
+        observation: None,
+        supersedes: None,
+    }
+}

@@ -1,0 +1,237 @@
+//! What becomes of those whose wait is over, and of a *maybe* that can be told after all.
+
+use std::time::Duration;
+
+use super::Correlator;
+use crate::account::Crosscheck;
+use crate::audit::event::AuditEvent;
+use crate::clock::KtimeNs;
+use crate::correlate::fragment;
+use crate::correlate::given_back::Stamped;
+use crate::correlate::key::MatchKey;
+use crate::correlate::observations::Pending;
+use crate::correlate::waiting::WaitingEvent;
+use crate::correlate::witness::Witness;
+use crate::event::{Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, Output};
+use crate::probe::hooks::Level;
+use crate::probe::observation::{Observation, Verdict};
+use crate::probe::places::Places;
+use crate::probe::settle::Settled;
+
+impl Correlator {
+    /// What the paths in the rules stand for was looked at again: what waited for that is settled.
+    pub fn places_seen(&mut self, places: Places) {
+        let Some(witness) = &mut self.witness else {
+            return;
+        };
+        witness.places = places;
+        for id in self.observations.undecided() {
+            let Some(observation) = self.observations.get_mut(id) else {
+                continue;
+            };
+            match settle(witness, observation, &mut self.crosscheck) {
+                Settled::Reported(_) => self.crosscheck.expect(observation.verdict),
+                Settled::NotReported => {
+                    self.observations.remove(id);
+                }
+                Settled::Open => {}
+            }
+        }
+    }
+
+    pub(super) fn settle_waiting(
+        &mut self,
+        waiting: WaitingEvent,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        let WaitingEvent {
+            event,
+            fields,
+            part,
+            stamp,
+            ..
+        } = waiting;
+        let Some(fields) = fields else {
+            return match self.take_for_fragment(&event, stamp) {
+                Some(pending) => {
+                    self.emit_matched(event, part, pending, MatchedBy::Content, now, out)
+                }
+                None => self.emit_unwatched(event, part, now, out),
+            };
+        };
+        // Only a step of the clock, noticed since, can make a difference to when it came.
+        let key = MatchKey::of_record(&fields);
+        if let Some(pending) = self
+            .observations
+            .take_by_key(&key, stamp, self.tolerance(now))
+        {
+            return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
+        }
+        if self.level() == Level::AuditHooks
+            && let Some(id) = self.given_back.take(&key, stamp, self.tolerance(now))
+        {
+            return self.emit_superseding(event, part, id, now, out);
+        }
+        let witness = self.witness.as_ref();
+        match witness.and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read))
+        {
+            Some(verdict) => {
+                self.crosscheck.audit_only(verdict);
+                self.emit_audit_only(event, Some(verdict), part, now, out);
+            }
+            None => self.emit_unwatched(event, part, now, out),
+        }
+    }
+
+    /// The observation that the rest of an event speaks of; see [`fragment::Content::choose`].
+    fn take_for_fragment(&mut self, event: &AuditEvent, stamp: KtimeNs) -> Option<Pending> {
+        let content = fragment::Content::of(event);
+        let (below, above) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
+        let from = stamp.minus(Duration::from_millis(5));
+        let to = stamp.plus(fragment::LATEST_ENTRY);
+        let to = above.map_or(to, |above| to.min(above.at.plus(Self::RACE)));
+        let candidates = self.observations.between(from, to).map(|(id, pending)| {
+            let observation = &pending.observation;
+            let taken = observation.taken;
+            let in_order = below.is_none_or(|below| below.at <= taken.plus(Self::RACE))
+                && above.is_none_or(|above| taken <= above.at.plus(Self::RACE));
+            fragment::Candidate {
+                id,
+                taken,
+                from_stamp: observation
+                    .entry
+                    .since(stamp)
+                    .max(stamp.since(observation.entry)),
+                agreement: content.agreement(observation).filter(|_| in_order),
+            }
+        });
+        let id = content.choose(candidates.collect(), below, above)?;
+        self.observations.remove(id)
+    }
+
+    pub(super) fn settle_observation(
+        &mut self,
+        pending: Pending,
+        cause: Option<Cause>,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        if self.level() == Level::AuditHooks
+            && let Some(waiting) = self.take_alike(&pending.observation, now)
+        {
+            let WaitingEvent { event, part, .. } = waiting;
+            return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
+        }
+        let Pending {
+            observation,
+            arrived,
+        } = pending;
+        if observation.verdict == Verdict::Maybe {
+            self.crosscheck.maybe_unconfirmed += 1;
+            return;
+        }
+        let excluded = observation
+            .report
+            .is_some_and(|report| report.serial.is_none() && report.first_lost.is_none());
+        let witness = self.witness.as_ref();
+        if excluded || witness.is_some_and(|witness| !witness.stands_by(&observation)) {
+            self.crosscheck.withdrawn(observation.verdict);
+            return;
+        }
+        let report = observation.report;
+        let time = report.map_or_else(|| self.offset.wall(observation.entry), |report| report.time);
+        let cause = cause.unwrap_or_else(|| self.evidence.cause(&observation, self.level()));
+        self.crosscheck.backfilled(observation.verdict, cause);
+        let id = EventId::Ebpf {
+            taken: observation.taken,
+            cpu: observation.cpu,
+            sequence: observation.sequence,
+        };
+        let stamp = report.and_then(|report| report.stamp());
+        // What the kernel refused before it drew a serial cannot have left a hole.
+        let stamped = match cause {
+            Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled | Cause::RulesChanged => {
+                Stamped::Never
+            }
+            _ => Stamped::Maybe,
+        };
+        match (report, stamp) {
+            (_, Some(stamp)) => self.given_back.remember_stamp(stamp, id, now),
+            // No record of it can come.
+            (Some(_), None) => {}
+            (None, None) => {
+                let key = MatchKey::of_observation(&observation);
+                self.given_back
+                    .remember(key, id, observation.entry, stamped, now);
+            }
+        }
+        self.observe(time, arrived, now);
+        let rule_keys = self.rule_keys(&observation);
+        out.push(Output::Event(Box::new(Event {
+            id,
+            serial: stamp.map(|stamp| stamp.serial),
+            between: if stamp.is_some() {
+                (None, None)
+            } else {
+                self.neighbours.around(observation.taken)
+            },
+            time,
+            outcome: Outcome::Backfilled,
+            verdict: Some(observation.verdict),
+            cause: Some(cause),
+            matched_by: None,
+            rule_keys,
+            audit: None,
+            observation: Some(observation),
+            supersedes: None,
+        })));
+    }
+
+    pub(super) fn settle_oldest_gap(&mut self, out: &mut Vec<Output>) {
+        let Some(gap) = self.gaps.pop_front() else {
+            return;
+        };
+        let before = self.offset.monotonic(gap.before.time);
+        let after = self.offset.monotonic(gap.after.time);
+        let missing = gap.count;
+        // A stamp is behind its call's entry, and the next event's stamp may be older than the gap.
+        let first = before.min(after).minus(Duration::from_millis(10));
+        let known = self.given_back.claim_serials(&gap).min(missing);
+        let claimed = known
+            + self
+                .given_back
+                .claim(first, gap.noticed.max(after), missing - known);
+        let cause = self.evidence.cause_between(before, before, after);
+        if claimed < missing {
+            self.crosscheck.unrecovered(missing - claimed, cause);
+        }
+        out.push(Output::Loss(Loss {
+            time: self.offset.wall(gap.noticed),
+            cause,
+            count: missing,
+            unit: LossUnit::Events,
+            serials: Some((gap.first, gap.last)),
+            span: Some((gap.before.time, gap.after.time)),
+        }));
+    }
+}
+
+/// Turns a *maybe* into what it surely is, where that can be told.
+pub(super) fn settle(
+    witness: &Witness,
+    observation: &mut Observation,
+    account: &mut Crosscheck,
+) -> Settled {
+    let settled = witness.settle(observation);
+    match settled {
+        Settled::Reported(rule) => {
+            observation.verdict = Verdict::Inferred;
+            observation.rule = Some(rule);
+            account.maybe_settled_yes += 1;
+        }
+        Settled::NotReported => account.maybe_settled_no += 1,
+        Settled::Open => {}
+    }
+    settled
+}

@@ -1,0 +1,283 @@
+//! What is said of losses: their causes, and serials that nobody claims.
+
+use super::*;
+
+#[test]
+fn serials_missing_beyond_what_came_back_are_unrecovered() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_050, 3));
+    bench.poll(
+        1_500,
+        Poll {
+            socket_drops: 9,
+            ..drained()
+        },
+    );
+    let gap = Gap {
+        first: Serial(6),
+        last: Serial(8),
+        count: 3,
+        before: stamp(1_000, 5),
+        after: stamp(1_100, 9),
+        noticed: at(4_200),
+    };
+    bench.correlator.gap(gap);
+    bench.tick(8_300);
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(crosscheck.total(Outcome::Backfilled), 1);
+    assert_eq!(
+        crosscheck.by_cause[&(Outcome::Unrecovered, Cause::SocketOverrun)],
+        2
+    );
+    assert_eq!(crosscheck.expected, 3);
+    assert!(crosscheck.balances());
+    let told = bench.out.iter().any(|output| {
+        matches!(output, Output::Loss(loss) if loss.serials == Some((Serial(6), Serial(8))) && loss.count == 3)
+    });
+    assert!(told, "{:?}", bench.out);
+}
+
+#[test]
+fn serials_are_not_missed_while_their_calls_still_wait_to_be_given_back() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_050, 3));
+    bench.correlator.gap(Gap {
+        first: Serial(6),
+        last: Serial(6),
+        count: 1,
+        before: stamp(1_000, 5),
+        after: stamp(1_100, 7),
+        noticed: at(1_200),
+    });
+    // The stream has not moved past the call, so it cannot be said yet that it was lost.
+    bench.tick(20_000);
+    assert!(bench.out.is_empty(), "{:?}", bench.out);
+    bench.poll(20_500, drained());
+    bench.tick(25_000);
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(crosscheck.total(Outcome::Backfilled), 1);
+    assert_eq!(crosscheck.total(Outcome::Unrecovered), 0);
+}
+
+#[test]
+fn an_observation_is_withdrawn_when_the_rule_behind_it_was_gone() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.correlator.rules_changed(no_rules(at(900)));
+    bench.poll(1_500, drained());
+    bench.tick(5_600);
+    assert!(bench.events().is_empty());
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!((crosscheck.withdrawn, crosscheck.expected), (1, 1));
+    assert!(crosscheck.balances());
+}
+
+#[test]
+fn causes_follow_from_the_evidence_and_stay_unknown_where_it_is_not_enough() {
+    let limited = KernelStatus {
+        enabled: 1,
+        rate_limit: 100,
+        backlog_limit: 8192,
+        ..KernelStatus::default()
+    };
+    let base = Poll {
+        at: at(2_000),
+        socket_empty: true,
+        ..quiet()
+    };
+    let cases = [
+        (
+            Poll {
+                status: Some(limited),
+                lost: 5,
+                ..base
+            },
+            true,
+            Cause::RateLimit,
+        ),
+        (
+            Poll {
+                lost: 5,
+                ..Poll {
+                    status: drained().status,
+                    ..base
+                }
+            },
+            true,
+            Cause::BacklogLimit,
+        ),
+        (
+            Poll {
+                socket_drops: 5,
+                ..base
+            },
+            true,
+            Cause::SocketOverrun,
+        ),
+        (
+            Poll {
+                queue_full: 5,
+                ..base
+            },
+            true,
+            Cause::QueueFull,
+        ),
+        (
+            Poll {
+                status: Some(limited),
+                lost: 5,
+                socket_drops: 5,
+                ..base
+            },
+            true,
+            Cause::KernelUnknown,
+        ),
+        (base, true, Cause::KernelUnknown),
+        (base, false, Cause::NoContext),
+        (
+            Poll {
+                status: Some(KernelStatus {
+                    enabled: 0,
+                    ..limited
+                }),
+                ..base
+            },
+            true,
+            Cause::AuditDisabled,
+        ),
+    ];
+    for (poll, audit_context, cause) in cases {
+        let mut bench = Bench::new();
+        bench.observe(Observation {
+            audit_context,
+            ..observation(1_500, 3)
+        });
+        bench.poll(
+            0,
+            Poll {
+                at: at(1_000),
+                ..poll_without_loss(poll)
+            },
+        );
+        bench.correlator.poll(poll, &mut bench.out);
+        bench.tick(70_000);
+        assert_eq!(bench.events()[0].cause, Some(cause), "{poll:?}");
+    }
+}
+
+fn poll_without_loss(poll: Poll) -> Poll {
+    Poll {
+        lost: 0,
+        reasons: None,
+        unexplained: 0,
+        missed_decisions: 0,
+        socket_drops: 0,
+        queue_full: 0,
+        congested: 0,
+        ..poll
+    }
+}
+
+#[test]
+fn a_rule_removed_after_the_call_does_not_make_its_loss_unmade() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.correlator.rules_changed(no_rules(at(1_100)));
+    bench.poll(
+        1_500,
+        Poll {
+            lost: 1,
+            ..drained()
+        },
+    );
+    bench.tick(6_000);
+    assert_eq!(bench.events()[0].cause, Some(Cause::BacklogLimit));
+}
+
+#[test]
+fn an_observation_of_rules_that_were_changed_twice_stands_only_as_long_as_the_kernel_held_them() {
+    let settled = |ms| {
+        let mut bench = Bench::new();
+        bench.observe(observation(ms, 3));
+        for (generation, former_until, since) in [(2, 1_100, 1_200), (3, 2_000, 2_100)] {
+            bench.correlator.rules_changed(Rules {
+                generation,
+                since: at(since),
+                ..no_rules(at(former_until))
+            });
+        }
+        bench.poll(2_500, drained());
+        bench.tick(7_000);
+        let crosscheck = bench.correlator.crosscheck();
+        (crosscheck.withdrawn, bench.events().len())
+    };
+    assert_eq!(settled(1_000), (0, 1));
+    assert_eq!(settled(1_150), (1, 0));
+}
+
+#[test]
+fn what_the_kernel_left_out_while_its_rules_were_changed_says_so_where_nothing_else_went_wrong() {
+    let cause = |observed, lost| {
+        let mut bench = Bench::new();
+        bench.correlator.rules_unsettled(at(900), at(1_100));
+        bench.correlator.rules_unsettled(at(1_050), at(1_200));
+        bench.observe(observation(observed, 3));
+        bench.poll(800, drained());
+        bench.poll(2_500, Poll { lost, ..drained() });
+        bench.tick(7_000);
+        bench.events()[0].cause
+    };
+    assert_eq!(cause(1_150, 0), Some(Cause::RulesChanged));
+    assert_eq!(cause(1_300, 0), Some(Cause::KernelUnknown));
+    assert_eq!(cause(1_150, 1), Some(Cause::BacklogLimit));
+}
+
+#[test]
+fn what_went_to_another_daemon_is_given_back_and_says_so() {
+    let displaced = |displaced, lost| Poll {
+        displaced,
+        lost,
+        ..drained()
+    };
+    let cause = |observed, lost| {
+        let mut bench = Bench::new();
+        for (ms, displaced_then) in [(1_000, false), (2_000, true), (3_000, true), (4_000, false)] {
+            bench.poll(ms, displaced(displaced_then, 0));
+        }
+        bench.poll(5_000, displaced(false, lost));
+        bench.observe(observation(observed, 3));
+        bench.poll(6_000, drained());
+        bench.tick(12_000);
+        bench.events()[0].cause
+    };
+    for taken in [1_500, 2_500, 3_500] {
+        assert_eq!(cause(taken, 0), Some(Cause::Displaced), "{taken}");
+    }
+    assert_eq!(cause(4_500, 0), Some(Cause::KernelUnknown));
+    assert_eq!(cause(4_500, 1), Some(Cause::BacklogLimit));
+    // Counted around the change of hands, a loss may be of either.
+    let mut bench = Bench::new();
+    bench.poll(1_000, displaced(false, 0));
+    bench.observe(observation(1_500, 3));
+    bench.poll(2_000, displaced(true, 4));
+    bench.poll(3_000, displaced(true, 0));
+    bench.tick(12_000);
+    assert_eq!(bench.events()[0].cause, Some(Cause::KernelUnknown));
+}
+
+#[test]
+fn what_the_stream_had_not_passed_at_the_end_is_not_called_lost_by_the_kernel() {
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.poll(
+        1_500,
+        Poll {
+            lost: 1,
+            ..drained()
+        },
+    );
+    bench.observe(observation(1_600, 4));
+    bench.correlator.finish(at(1_700), &mut bench.out);
+    let causes: Vec<_> = bench.events().iter().map(|event| event.cause).collect();
+    assert_eq!(causes, [Some(Cause::BacklogLimit), Some(Cause::Stopped)]);
+}
