@@ -3,9 +3,13 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::family::{PREFIX, ROWS, TABLE};
 use super::*;
-use crate::account::ProgramRuns;
+use crate::account::{Ebpf, ProgramRuns, Sink, Socket};
 use crate::audit::status::KernelStatus;
+use crate::clock::TimeMs;
+use crate::event::{Cause, Outcome};
+use crate::probe::observation::Verdict;
 
 fn full() -> Account {
     let mut account = Account::default();
