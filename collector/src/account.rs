@@ -3,14 +3,20 @@
 //! Owns the data types of the account. The pipeline's core updates one `Account` and publishes copies of it; metrics,
 //! the account line and `status` only read such copies, so that all of them say the same. Counters here never go down.
 
+mod breakdown;
+mod identities;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use collector_ebpf::LossReason;
 
+pub use breakdown::{Breakdown, Tally};
+
 use crate::audit::status::KernelStatus;
 use crate::clock::TimeMs;
 use crate::event::{Cause, Outcome};
+use crate::probe::hooks::Level;
 use crate::probe::observation::Verdict;
 
 /// Everything the collector counts.
@@ -32,6 +38,8 @@ pub struct Account {
     pub kernel: Kernel,
     /// The sockets, by the name the `socket` label has: `events`, `control`.
     pub sockets: BTreeMap<&'static str, Socket>,
+    /// What the eBPF witness can tell; none without one.
+    pub level: Option<Level>,
     /// The eBPF witness, where it is attached.
     pub ebpf: Option<Ebpf>,
     /// The rules in the kernel by list name, as last read.
@@ -99,7 +107,8 @@ pub struct Serials {
     pub missing: u64,
 }
 
-/// Identity: `expected = matched + backfilled + unrecovered + withdrawn + pending`, over the verdicts exact and inferred.
+/// Identity: `expected = matched + backfilled + unrecovered + withdrawn + pending`, over the verdicts exact and inferred; what is
+/// settled of them is the sum of each breakdown as well.
 #[derive(Clone, Debug, Default)]
 pub struct Crosscheck {
     /// Events the witness or the serials say the kernel should have reported.
@@ -108,6 +117,13 @@ pub struct Crosscheck {
     pub settled: BTreeMap<(Verdict, Outcome), u64>,
     /// Backfilled and unrecovered events, by cause.
     pub by_cause: BTreeMap<(Outcome, Cause), u64>,
+    /// Expected events that are settled, by the key of the rule that asks for them: as the kernel holds it, several joined by
+    /// 0x01, cut at [`Crosscheck::KEY_BYTES`]; empty for a rule without one.
+    pub by_key: Breakdown<Vec<u8>, 64>,
+    /// The same by call: `AUDIT_ARCH_*` and number.
+    pub by_syscall: Breakdown<(u32, u32), 128>,
+    /// The same by real user id.
+    pub by_uid: Breakdown<u32, 64>,
     /// Observations whose verdict the rules in force at their time, learnt of later, do not bear out.
     pub withdrawn: u64,
     /// Observations with a `maybe` verdict that no audit event came for: no event is known to be missing.
@@ -159,7 +175,8 @@ pub struct Socket {
     pub queued: u64,
 }
 
-/// The eBPF witness. Identity: `attempted = submitted + dropped`, `submitted = read + still in the ring`.
+/// The eBPF witness. Identities: `attempted = submitted + refused`, of the drops `ring_full` and `in_flight_full`;
+/// `submitted = read + still in the ring`.
 #[derive(Clone, Debug, Default)]
 pub struct Ebpf {
     /// Programs by name, and whether each is attached.
@@ -257,6 +274,25 @@ impl Histogram {
 }
 
 impl Crosscheck {
+    /// As long as the kernel lets all keys of a rule be together (`AUDIT_MAX_KEY_LEN`, include/uapi/linux/audit.h).
+    pub const KEY_BYTES: usize = 256;
+
+    /// The expected events that are settled: verdicts exact and inferred.
+    pub fn settled_expected(&self) -> Tally {
+        let count = |outcome| {
+            let verdicts = [Verdict::Exact, Verdict::Inferred].into_iter();
+            verdicts
+                .filter_map(|verdict| self.settled.get(&(verdict, outcome)))
+                .sum()
+        };
+        Tally {
+            matched: count(Outcome::Matched),
+            backfilled: count(Outcome::Backfilled),
+            unrecovered: count(Outcome::Unrecovered),
+            withdrawn: self.withdrawn,
+        }
+    }
+
     /// How many events have `outcome`, whatever the verdict.
     pub fn total(&self, outcome: Outcome) -> u64 {
         self.settled

@@ -153,7 +153,6 @@ impl Core {
         account.crosscheck = self.correlator.crosscheck();
         account.losses.clone_from(self.correlator.losses());
         (account.merge_latency, account.merge_wait) = self.correlator.histograms();
-        debug_assert_eq!(self.input.records, self.input.parsed + self.input.malformed);
     }
 
     fn parsed(&mut self, record: Record, now: KtimeNs) {

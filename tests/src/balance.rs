@@ -1,4 +1,4 @@
-//! The account of expected events, read from each place where the collector tells it.
+//! The account of expected events, read from each place where the collector tells it, and the identities it keeps.
 
 use std::fmt;
 
@@ -57,6 +57,74 @@ impl Balance {
         self.matched + self.backfilled + self.unrecovered
     }
 }
+
+/// The collector's identities that a scrape breaks, each with its figures.
+pub fn broken_identities(metrics: &Samples) -> Vec<String> {
+    let count =
+        |name: &str, labels: &[(&str, &str)]| metrics.sum(name, labels).unwrap_or_default() as u64;
+    let all = |name| count(name, &[]);
+    let balance = Balance::of_metrics(metrics);
+    let missing = |outcome| count("crosscheck_missing_events_total", &[("outcome", outcome)]);
+    let pending = count("crosscheck_pending_events", &[("source", "ebpf")]);
+    let refused: u64 = ["ring_full", "in_flight_full"]
+        .iter()
+        .map(|reason| count("ebpf_ringbuf_dropped_events_total", &[("reason", reason)]))
+        .sum();
+    let equal = [
+        (
+            "records",
+            all("records_received_total"),
+            all("records_parsed_total") + all("records_malformed_total"),
+        ),
+        (
+            "events",
+            all("events_begun_total"),
+            all("events_merged_total") + all("events_pending"),
+        ),
+        (
+            "expected",
+            all("crosscheck_expected_events_total"),
+            balance.settled() + all("crosscheck_withdrawn_events_total") + pending,
+        ),
+        (
+            "backfilled by cause",
+            missing("backfilled"),
+            balance.backfilled,
+        ),
+        (
+            "unrecovered by cause",
+            missing("unrecovered"),
+            balance.unrecovered,
+        ),
+        (
+            "sinks",
+            all("sink_handed_over_events_total"),
+            all("sink_delivered_events_total")
+                + all("sink_dropped_events_total")
+                + all("sink_queue_events"),
+        ),
+    ];
+    let mut broken: Vec<String> = equal
+        .iter()
+        .filter(|(_, left, right)| left != right)
+        .map(|(name, left, right)| format!("{name}: {left} is not {right}"))
+        .collect();
+    let (attempted, submitted, read) = (
+        all("ebpf_attempted_events_total"),
+        all("ebpf_submitted_events_total"),
+        all("ebpf_events_total"),
+    );
+    // The programs count on while their counters are read, on each CPU by itself.
+    if attempted.abs_diff(submitted + refused) > RUNNING || read > submitted {
+        broken.push(format!(
+            "observations: {attempted} attempted, {submitted} sent, {refused} refused, {read} read"
+        ));
+    }
+    broken
+}
+
+/// More samples than programs can be at work on at a time.
+const RUNNING: u64 = 64;
 
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::balance::Balance;
+use crate::balance::{self, Balance};
 use crate::exposition::{self, Answer, Samples};
 use crate::requirement::patience;
 use crate::stream::Stream;
@@ -171,14 +171,17 @@ impl Collector {
         exposition::get(self.address, path)
     }
 
-    /// Its metrics.
+    /// Its metrics, in which every identity of the account must hold.
     ///
     /// # Errors
-    /// Where they cannot be had.
+    /// Where they cannot be had, or an identity does not hold.
     pub fn metrics(&self) -> anyhow::Result<Samples> {
         let answer = self.get("/metrics")?;
         ensure!(answer.status == 200, "/metrics answers {}", answer.status);
-        Samples::parse(&answer.body)
+        let metrics = Samples::parse(&answer.body)?;
+        let broken = balance::broken_identities(&metrics);
+        ensure!(broken.is_empty(), "identities are broken: {broken:?}");
+        Ok(metrics)
     }
 
     /// Waits until `expected` events are settled and none is pending, at most `time`, and returns the metrics then. Calls

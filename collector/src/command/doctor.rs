@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::audit::privilege::{Capability, Privileges};
 use crate::command::Format;
+use crate::probe::features::Features;
+use crate::probe::hooks::Level;
 
 /// Exit code where `run` could not work, the one test harnesses take for "skipped" (GNU Automake).
 pub const EXIT_CANNOT_RUN: u8 = 77;
@@ -92,6 +94,8 @@ impl Finding {
 pub struct Diagnosis {
     /// In the order they are shown.
     pub findings: Vec<Finding>,
+    /// What the eBPF witness can tell here; none where it cannot work.
+    pub level: Option<Level>,
 }
 
 /// Examines the machine, prints what was found, and returns the exit code: 0, or [`EXIT_CANNOT_RUN`].
@@ -132,8 +136,10 @@ impl Diagnosis {
             ),
         }
         findings.extend(audit::examine());
-        findings.extend(witness::examine());
-        Self { findings }
+        let features = Features::detect();
+        findings.extend(witness::judge(&features));
+        let level = features.level();
+        Self { findings, level }
     }
 
     /// Whether `run` can work here.
@@ -162,13 +168,17 @@ impl Diagnosis {
                 text.push_str(&format!("{:<31}to mend: {remedy}\n", ""));
             }
         }
-        let last = if self.can_run() {
-            "audit-collector run can work here"
-        } else {
-            "audit-collector run cannot work here"
+        let last = match (self.can_run(), self.level) {
+            (false, _) => "cannot work here".to_owned(),
+            (true, None) => "can work here, without the eBPF witness".to_owned(),
+            (true, Some(level)) => {
+                format!(
+                    "can work here, with the eBPF witness at level {}",
+                    level.name()
+                )
+            }
         };
-        text.push_str(last);
-        text.push('\n');
+        text.push_str(&format!("audit-collector run {last}\n"));
         text
     }
 
@@ -187,7 +197,11 @@ impl Diagnosis {
                 })
             })
             .collect();
-        json!({ "can_run": self.can_run(), "findings": findings })
+        json!({
+            "can_run": self.can_run(),
+            "level": self.level.map(Level::name),
+            "findings": findings,
+        })
     }
 }
 
@@ -325,8 +339,12 @@ mod tests {
         let prevents = Finding::bad("a", State::Prevents, "b", "c").mend("d");
         let of = |findings: &[Finding]| Diagnosis {
             findings: findings.to_vec(),
+            level: Some(Level::Syscalls),
         };
-        assert_eq!(of(&[good.clone(), limits.clone()]).exit_code(), 0);
+        let can = of(&[good.clone(), limits.clone()]);
+        assert_eq!(can.exit_code(), 0);
+        assert!(can.text().ends_with("at level syscalls\n"));
+        assert_eq!(can.json()["level"], "syscalls");
         let cannot = of(&[good, limits, prevents]);
         assert_eq!(cannot.exit_code(), EXIT_CANNOT_RUN);
         assert!(cannot.text().contains("to mend: d\n"));

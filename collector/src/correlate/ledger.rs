@@ -1,12 +1,38 @@
 //! The running account of expected events.
 //!
-//! Owns the rules by which [`Crosscheck`] moves, so that its identity holds after every call:
-//! `expected = matched + backfilled + unrecovered + withdrawn + pending`, over the verdicts exact and inferred.
-//! `maybe` verdicts are settled too, but nobody expects them.
+//! Owns the rules by which [`Crosscheck`] moves, so that its identities hold after every call:
+//! `expected = matched + backfilled + unrecovered + withdrawn + pending`, over the verdicts exact and inferred, and each
+//! breakdown adds up to what is settled. `maybe` verdicts are settled too, but nobody expects them.
 
-use crate::account::Crosscheck;
+use crate::account::{Crosscheck, Tally};
 use crate::event::{Cause, Outcome};
-use crate::probe::observation::Verdict;
+use crate::probe::observation::{Observation, Verdict};
+
+/// Whose event it is.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    /// [`Crosscheck::by_key`]; none where it is not known which rule asks for it.
+    key: Option<Vec<u8>>,
+    call: (u32, u32),
+    uid: u32,
+}
+
+impl Subject {
+    /// Of an observed call; `keys` are those of the rule that asks for it.
+    pub(super) fn new(observation: &Observation, keys: Option<&[impl AsRef<[u8]>]>) -> Self {
+        let key = keys.map(|keys| {
+            let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+            let mut joined = keys.join(&1);
+            joined.truncate(Crosscheck::KEY_BYTES);
+            joined
+        });
+        Self {
+            key,
+            call: (observation.arch, observation.syscall),
+            uid: observation.credentials.uid,
+        }
+    }
+}
 
 impl Crosscheck {
     /// An observation arrived that says the kernel should report an event.
@@ -17,66 +43,90 @@ impl Crosscheck {
         }
     }
 
-    /// The audit event of an expected observation came.
-    pub(super) fn matched(&mut self, verdict: Verdict) {
-        self.no_longer_pending(verdict);
-        self.settle(verdict, Outcome::Matched, None);
+    /// The audit event of an observation came.
+    pub(super) fn matched(&mut self, verdict: Verdict, subject: &Subject) {
+        self.count(verdict, Outcome::Matched, 1);
+        let matched = Tally {
+            matched: 1,
+            ..Tally::default()
+        };
+        self.settle(verdict, subject, matched);
     }
 
     /// No audit event came for an expected observation.
-    pub(super) fn backfilled(&mut self, verdict: Verdict, cause: Cause) {
-        self.no_longer_pending(verdict);
-        self.settle(verdict, Outcome::Backfilled, Some(cause));
+    pub(super) fn backfilled(&mut self, verdict: Verdict, cause: Cause, subject: &Subject) {
+        self.count(verdict, Outcome::Backfilled, 1);
+        *self
+            .by_cause
+            .entry((Outcome::Backfilled, cause))
+            .or_default() += 1;
+        let backfilled = Tally {
+            backfilled: 1,
+            ..Tally::default()
+        };
+        self.settle(verdict, subject, backfilled);
     }
 
     /// An observation turned out not to be expected.
-    pub(super) fn withdrawn(&mut self, verdict: Verdict) {
-        self.no_longer_pending(verdict);
+    pub(super) fn withdrawn(&mut self, verdict: Verdict, subject: &Subject) {
         self.withdrawn += 1;
+        let withdrawn = Tally {
+            withdrawn: 1,
+            ..Tally::default()
+        };
+        self.settle(verdict, subject, withdrawn);
     }
 
     /// An audit event that the witness should have seen, and did not.
     pub(super) fn audit_only(&mut self, verdict: Verdict) {
-        self.settle(verdict, Outcome::AuditOnly, None);
+        self.count(verdict, Outcome::AuditOnly, 1);
     }
 
     /// Events the kernel stamped that neither witness has.
     pub(super) fn unrecovered(&mut self, events: u64, cause: Cause) {
         self.expected += events;
-        *self
-            .settled
-            .entry((Verdict::Inferred, Outcome::Unrecovered))
-            .or_default() += events;
+        self.count(Verdict::Inferred, Outcome::Unrecovered, events);
         *self
             .by_cause
             .entry((Outcome::Unrecovered, cause))
             .or_default() += events;
+        let unrecovered = Tally {
+            unrecovered: events,
+            ..Tally::default()
+        };
+        self.by_key.count(None, unrecovered);
+        self.by_syscall.count(None, unrecovered);
+        self.by_uid.count(None, unrecovered);
     }
 
-    /// Whether the identity holds.
+    /// Whether the identities hold.
     pub fn balances(&self) -> bool {
-        let settled: u64 = self
-            .settled
-            .iter()
-            .filter(|((verdict, outcome), _)| {
-                *verdict != Verdict::Maybe && *outcome != Outcome::AuditOnly
-            })
-            .map(|(_, events)| events)
-            .sum();
-        self.expected == settled + self.withdrawn + self.pending_observations
+        let settled = self.settled_expected();
+        let of_cause = |outcome| {
+            let of = self.by_cause.iter().filter(|((of, _), _)| *of == outcome);
+            of.map(|(_, events)| events).sum::<u64>()
+        };
+        self.expected == settled.expected() + self.pending_observations
+            && self.by_key.total() == settled
+            && self.by_syscall.total() == settled
+            && self.by_uid.total() == settled
+            && of_cause(Outcome::Backfilled) == settled.backfilled
+            && of_cause(Outcome::Unrecovered) == settled.unrecovered
     }
 
-    fn no_longer_pending(&mut self, verdict: Verdict) {
-        if verdict != Verdict::Maybe {
-            self.pending_observations -= 1;
-        }
+    fn count(&mut self, verdict: Verdict, outcome: Outcome, events: u64) {
+        *self.settled.entry((verdict, outcome)).or_default() += events;
     }
 
-    fn settle(&mut self, verdict: Verdict, outcome: Outcome, cause: Option<Cause>) {
-        *self.settled.entry((verdict, outcome)).or_default() += 1;
-        if let Some(cause) = cause {
-            *self.by_cause.entry((outcome, cause)).or_default() += 1;
+    /// An expected event waits no longer.
+    fn settle(&mut self, verdict: Verdict, subject: &Subject, settled: Tally) {
+        if verdict == Verdict::Maybe {
+            return;
         }
+        self.pending_observations -= 1;
+        self.by_key.count(subject.key.as_ref(), settled);
+        self.by_syscall.count(Some(&subject.call), settled);
+        self.by_uid.count(Some(&subject.uid), settled);
     }
 }
 
@@ -87,19 +137,36 @@ mod tests {
     #[test]
     fn balances_after_every_step() {
         let mut account = Crosscheck::default();
+        let subject = Subject {
+            key: Some(b"opens".to_vec()),
+            call: (0xc000_003e, 257),
+            uid: 1000,
+        };
         for _ in 0..4 {
             account.expect(Verdict::Inferred);
         }
         account.expect(Verdict::Maybe);
         assert!(account.balances());
-        account.matched(Verdict::Inferred);
-        account.matched(Verdict::Maybe);
-        account.backfilled(Verdict::Inferred, Cause::RateLimit);
-        account.withdrawn(Verdict::Inferred);
+        account.matched(Verdict::Inferred, &subject);
+        account.matched(Verdict::Maybe, &subject);
+        account.backfilled(Verdict::Inferred, Cause::RateLimit, &subject);
+        let keyless = Subject {
+            key: None,
+            ..subject.clone()
+        };
+        account.withdrawn(Verdict::Inferred, &keyless);
         account.unrecovered(3, Cause::KernelUnknown);
         account.audit_only(Verdict::Inferred);
         assert!(account.balances());
         assert_eq!((account.expected, account.pending_observations), (7, 1));
+        let of_key = Tally {
+            matched: 1,
+            backfilled: 1,
+            ..Tally::default()
+        };
+        assert_eq!(account.by_key.rows(), [(&b"opens".to_vec(), of_key)]);
+        assert_eq!(account.by_key.unknown().expected(), 4);
+        assert_eq!(account.by_uid.rows()[0].1.expected(), 3);
         account.expected += 1;
         assert!(!account.balances());
     }

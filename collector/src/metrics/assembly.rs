@@ -8,6 +8,7 @@ pub(super) fn add(families: &mut Families, account: &Account) {
     for (name, value) in [
         ("records_received_total", input.records),
         ("received_bytes_total", input.bytes),
+        ("records_parsed_total", input.parsed),
         ("records_malformed_total", input.malformed),
     ] {
         families.set(name, &[input.source], Number(value));
@@ -18,6 +19,7 @@ pub(super) fn add(families: &mut Families, account: &Account) {
         + assembly.timed_out
         + assembly.evicted
         + assembly.flushed;
+    families.set("events_begun_total", &[], Number(assembly.begun));
     families.set("events_merged_total", &[], Number(passed_on));
     for (reason, value) in [
         ("timeout", assembly.timed_out),

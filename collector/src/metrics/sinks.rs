@@ -14,6 +14,7 @@ pub(super) fn add(families: &mut Families, account: &Account) {
 
 fn sink(families: &mut Families, name: &str, sink: &Sink) {
     for (family, value) in [
+        ("sink_handed_over_events_total", sink.handed_over),
         ("sink_delivered_events_total", sink.delivered),
         ("sink_delivered_bytes_total", sink.delivered_bytes),
         ("sink_retries_total", sink.retries),

@@ -9,6 +9,7 @@ use crate::account::{Ebpf, ProgramRuns, Sink, Socket};
 use crate::audit::status::KernelStatus;
 use crate::clock::TimeMs;
 use crate::event::{Cause, Outcome};
+use crate::probe::hooks::Level;
 use crate::probe::observation::Verdict;
 
 fn full() -> Account {
@@ -43,6 +44,12 @@ fn full() -> Account {
         .crosscheck
         .settled
         .insert((Verdict::Inferred, Outcome::Backfilled), 5);
+    account
+        .crosscheck
+        .by_cause
+        .insert((Outcome::Backfilled, Cause::RateLimit), 5);
+    account.crosscheck.maybe_settled_yes = 6;
+    account.level = Some(Level::Syscalls);
     account.sockets.insert("events", Socket::default());
     account.rules_loaded.insert("exit", 3);
     account.rules_changed = Some(TimeMs(1));
@@ -124,6 +131,9 @@ fn closed_sets_are_there_at_zero() {
         "lost_records_total{stage=\"sink\",cause=\"sink_error\"} 0",
         "crosscheck_events_total{verdict=\"exact\",outcome=\"unrecovered\"} 0",
         "crosscheck_pending_events{source=\"ebpf\"} 0",
+        "crosscheck_missing_events_total{stage=\"kernel\",cause=\"no_context\",outcome=\"unrecovered\"} 0",
+        "crosscheck_maybe_events_total{result=\"found_not_reported\"} 0",
+        "witness_level{level=\"audit-hooks\"} 0",
         "events_incomplete_total{reason=\"evicted\"} 0",
         "netlink_overruns_total{socket=\"events\"} 0",
         "ebpf_ringbuf_dropped_events_total{ringbuf=\"observations\",reason=\"ring_full\"} 0",
@@ -151,6 +161,9 @@ fn numbers_are_the_account_s() {
         "records_received_total{source=\"daemon\"} 12",
         "lost_records_total{stage=\"kernel\",cause=\"rate_limit\"} 9",
         "crosscheck_events_total{verdict=\"inferred\",outcome=\"backfilled\"} 5",
+        "crosscheck_missing_events_total{stage=\"kernel\",cause=\"rate_limit\",outcome=\"backfilled\"} 5",
+        "crosscheck_maybe_events_total{result=\"found_reported\"} 6",
+        "witness_level{level=\"syscalls\"} 1",
         "rules_loaded{list=\"exit\"} 3",
         "rules_loaded{list=\"user\"} 0",
         "rules_in_sync 0",

@@ -2,6 +2,7 @@
 
 use super::family::{Families, Number};
 use crate::account::{Account, Ebpf};
+use crate::probe::hooks::Level;
 
 /// The one ring buffer there is.
 const RINGBUF: &str = "observations";
@@ -16,6 +17,10 @@ const EBPF_DROP_REASONS: [&str; 5] = [
 const EBPF_UPDATED_MAPS: [&str; 4] = ["in_flight", "conditions", "plans", "control"];
 
 pub(super) fn add(families: &mut Families, account: &Account) {
+    for level in Level::ALL {
+        let value = u32::from(account.level == Some(level));
+        families.set("witness_level", &[level.name()], value);
+    }
     if let Some(figures) = &account.ebpf {
         ebpf(families, figures);
     }
@@ -39,6 +44,8 @@ fn ebpf(families: &mut Families, ebpf: &Ebpf) {
         &[],
         &ebpf.missed_runs,
     );
+    families.set("ebpf_attempted_events_total", &[], Number(ebpf.attempted));
+    families.set("ebpf_submitted_events_total", &[], Number(ebpf.submitted));
     families.counts("ebpf_events_total", &[], &[], &ebpf.read);
     families.counts(
         "ebpf_ringbuf_dropped_events_total",

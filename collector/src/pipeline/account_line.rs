@@ -8,13 +8,14 @@ use crate::event::Outcome;
 /// Expected, matched, backfilled and lost, the latter two by cause.
 pub fn line(account: &Account) -> String {
     let crosscheck = &account.crosscheck;
+    let settled = crosscheck.settled_expected();
     let mut line = format!(
         "expected {}: matched {}, backfilled {}{}, unrecovered {}{}, pending {}",
         crosscheck.expected,
-        expected_matched(account),
-        crosscheck.total(Outcome::Backfilled),
+        settled.matched,
+        settled.backfilled,
         causes(account, Outcome::Backfilled),
-        crosscheck.total(Outcome::Unrecovered),
+        settled.unrecovered,
         causes(account, Outcome::Unrecovered),
         crosscheck.pending_observations,
     );
@@ -36,16 +37,6 @@ pub fn line(account: &Account) -> String {
         let _ = write!(line, " | the output dropped {dropped} lines");
     }
     line
-}
-
-/// Matches of expected events; those of `maybe` verdicts are not among the expected.
-fn expected_matched(account: &Account) -> u64 {
-    use crate::probe::observation::Verdict;
-    let settled = &account.crosscheck.settled;
-    [Verdict::Exact, Verdict::Inferred]
-        .iter()
-        .filter_map(|verdict| settled.get(&(*verdict, Outcome::Matched)))
-        .sum()
 }
 
 fn causes(account: &Account, outcome: Outcome) -> String {

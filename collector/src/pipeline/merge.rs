@@ -356,6 +356,7 @@ impl Merge {
         self.published
             .sinks
             .insert(self.sink.name().to_owned(), self.sink.counts());
+        debug_assert_eq!(self.published.broken_identities(), [""; 0]);
         self.account.send_replace(Arc::new(self.published.clone()));
     }
 

@@ -12,7 +12,7 @@ use crate::config::{EbpfConfig, EbpfUse, Level};
 use crate::pipeline::ring;
 use crate::pipeline::rules::held::Held;
 use crate::probe::hooks;
-use crate::probe::load::{Counters, LogLevel, Witness, WitnessConfig, WitnessError};
+use crate::probe::load::{Counters, LogLevel, SENDERS, Witness, WitnessConfig, WitnessError};
 use crate::probe::mirror::Mirror;
 use crate::probe::places::Places;
 use crate::probe::resolve::Resolver;
@@ -24,7 +24,8 @@ pub(super) struct Probe {
     counts: Arc<ring::Counts>,
     holder: u32,
     ring_size: u64,
-    last: Counters,
+    /// The programs' counters, and the samples that had been read by then.
+    last: (Counters, [u64; SENDERS.len()]),
     missed_runs: BTreeMap<&'static str, u64>,
     /// By map, under its name in metrics.
     update_errors: BTreeMap<&'static str, u64>,
@@ -87,7 +88,7 @@ impl Loaded {
             counts: Arc::default(),
             holder: 0,
             ring_size: ring.size(),
-            last: Counters::default(),
+            last: Default::default(),
             missed_runs: BTreeMap::new(),
             update_errors: BTreeMap::new(),
             peak: Peak::default(),
@@ -178,6 +179,11 @@ impl Probe {
         self.witness.level()
     }
 
+    /// Why they cannot tell more; none where they can tell everything.
+    pub(super) fn limited_by(&self) -> Option<&str> {
+        self.witness.hooks_refused()
+    }
+
     /// Takes the programs off their hooks. The ring can still be read.
     pub(super) fn detach(&mut self) {
         if let Err(error) = self.witness.detach() {
@@ -188,13 +194,16 @@ impl Probe {
     /// What the programs and the ring's reader have counted.
     pub(super) fn figures(&mut self) -> account::Ebpf {
         self.witness.flush_log();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // First, so that no more can have been read than was sent.
+        let samples = self.counts.read.each_ref().map(read);
         match self.witness.counters() {
-            Ok(counters) => self.last = counters,
+            Ok(counters) => self.last = (counters, samples),
             Err(error) => {
                 tracing::debug!(%error, "the programs' counters cannot be read; the last ones stand");
             }
         }
-        let counters = self.last;
+        let (counters, samples) = self.last;
         let programs = self.witness.programs();
         for program in &programs {
             // Put together from files, one of which may have been unreadable.
@@ -203,7 +212,6 @@ impl Probe {
         }
         self.update_errors
             .insert("in_flight", counters.in_flight_full);
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let used = counters
             .submitted_bytes
             .saturating_sub(read(&self.counts.read_bytes));
@@ -214,9 +222,7 @@ impl Probe {
                 .collect(),
             attempted: counters.attempted,
             submitted: counters.submitted,
-            read: std::iter::zip(self.witness.senders(), &self.counts.read)
-                .map(|(program, count)| (*program, read(count)))
-                .collect(),
+            read: std::iter::zip(self.witness.senders().iter().copied(), samples).collect(),
             dropped: [
                 ("ring_full", counters.ring_full),
                 ("in_flight_full", counters.in_flight_full),

@@ -32,11 +32,12 @@ use crate::pipeline::account_line::line as account_line;
 use crate::pipeline::control::{self, Command, Control, Figures};
 use crate::pipeline::host::Host;
 use crate::pipeline::merge::{self, Inlets, Merge, Totals};
-use crate::pipeline::probe::Loaded;
+use crate::pipeline::probe::{Loaded, Probe};
 use crate::pipeline::rules::files::RuleFiles;
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::rules::{Configured, Upkeep};
 use crate::pipeline::{netlink, ring};
+use crate::probe::hooks::Level;
 
 /// How long what is on its way may take at the end.
 const DRAIN: Duration = Duration::from_millis(1_500);
@@ -144,15 +145,13 @@ impl Running {
                 (Some(started.probe), Some(started.ring))
             }
         };
-        let level = match &probe {
-            Some(probe) => format!("eBPF witness at level {}", probe.level().name()),
-            None => "no eBPF witness".to_owned(),
-        };
+        let level = probe.as_ref().map(Probe::level);
         let started = format!(
-            "audit-collector {} on Linux {}: {}, {level}, {} rules",
+            "audit-collector {} on Linux {}: {}, {}, {} rules",
             env!("CARGO_PKG_VERSION"),
             kernel_release(),
             source(delivery),
+            in_words(probe.as_ref()),
             rules.loaded.len(),
         );
         tracing::info!("{started}");
@@ -196,7 +195,10 @@ impl Running {
             delivery,
             batch: Batch::default(),
             last: Totals::default(),
-            published: Account::default(),
+            published: Account {
+                level,
+                ..Account::default()
+            },
         };
         merge.state(StateChange::Started, started);
         let inlets = Inlets {
@@ -354,6 +356,21 @@ fn open_socket(delivery: Delivery, receive_buffer: u64) -> Result<EventSocket, S
         );
     }
     Ok(socket)
+}
+
+/// What the witness can tell, and why no more.
+fn in_words(probe: Option<&Probe>) -> String {
+    let Some(probe) = probe else {
+        return "no eBPF witness".to_owned();
+    };
+    let level = probe.level().name();
+    match probe.limited_by() {
+        None => format!("eBPF witness at level {level}"),
+        Some(reason) => {
+            let above = Level::AuditHooks.name();
+            format!("eBPF witness at level {level} (not {above}: {reason})")
+        }
+    }
 }
 
 fn kernel_release() -> String {

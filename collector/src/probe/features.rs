@@ -6,6 +6,7 @@ use aya::programs::ProgramType;
 
 use crate::audit::privilege::{Capability, Privileges};
 use crate::probe::btf::KERNEL_BTF;
+use crate::probe::hooks::Level;
 
 /// What was found out. Fields that are `Err` hold the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +74,14 @@ impl Features {
         }
     }
 
-    /// Whether the level `syscalls` can work.
-    pub fn syscalls_level(&self) -> bool {
-        self.layout.is_ok() && self.btf_tracepoint.is_ok() && self.ring_buffer.is_ok()
+    /// What the witness can tell here; none where it cannot work.
+    pub fn level(&self) -> Option<Level> {
+        let works = self.layout.is_ok() && self.btf_tracepoint.is_ok() && self.ring_buffer.is_ok();
+        let hooks = self.function_tracing.is_ok() && self.context_layout.is_ok();
+        works.then_some(match hooks {
+            true => Level::AuditHooks,
+            false => Level::Syscalls,
+        })
     }
 }
 

@@ -20,6 +20,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// Both, for metrics created at zero.
+    pub const ALL: [Self; 2] = [Self::Syscalls, Self::AuditHooks];
+
     /// The name in the stream and in messages.
     pub const fn name(self) -> &'static str {
         match self {

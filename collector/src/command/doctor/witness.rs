@@ -8,12 +8,8 @@ const NO_WITNESS: &str = "the eBPF witness cannot work, so nothing is cross-chec
 
 const CAPABILITIES: &str = "give CAP_BPF and CAP_PERFMON (before Linux 5.8 CAP_SYS_ADMIN)";
 
-pub(super) fn examine() -> Vec<Finding> {
-    judge(&Features::detect())
-}
-
 /// Judges what was detected.
-fn judge(features: &Features) -> Vec<Finding> {
+pub(super) fn judge(features: &Features) -> Vec<Finding> {
     let needed = [
         (
             "BTF",
@@ -94,6 +90,7 @@ fn lockdown(mode: Option<&str>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::hooks::Level;
 
     fn all_good() -> Features {
         Features {
@@ -124,6 +121,21 @@ mod tests {
             ("ring buffer", "EPERM")
         );
         assert!(refused[0].remedy.is_some());
+    }
+
+    #[test]
+    fn the_level_is_what_the_kernel_allows() {
+        assert_eq!(all_good().level(), Some(Level::AuditHooks));
+        let without_hooks = Features {
+            function_tracing: Err("EPERM".into()),
+            ..all_good()
+        };
+        assert_eq!(without_hooks.level(), Some(Level::Syscalls));
+        let without_ring = Features {
+            ring_buffer: Err("EPERM".into()),
+            ..all_good()
+        };
+        assert_eq!(without_ring.level(), None);
     }
 
     #[test]

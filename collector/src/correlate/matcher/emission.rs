@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Correlator;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::{Record, RecordType, Stamp};
+use crate::audit::records::split_keys;
 use crate::clock::{KtimeNs, TimeMs};
+use crate::correlate::ledger::Subject;
 use crate::correlate::observations::Pending;
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
 use crate::probe::observation::{Observation, Verdict};
@@ -28,7 +30,12 @@ impl Correlator {
         out: &mut Vec<Output>,
     ) {
         let observation = pending.observation;
-        self.crosscheck.matched(observation.verdict);
+        let rule_keys = self.rule_keys(&observation);
+        let subject = match keys_of(&event).as_deref() {
+            Some(keys) => Subject::new(&observation, Some(keys)),
+            None => Subject::new(&observation, rule_keys.as_deref()),
+        };
+        self.crosscheck.matched(observation.verdict, &subject);
         self.progress
             .note(now, observation.taken.minus(Self::ORDER_SLACK));
         self.neighbours.note(observation.taken, event.stamp.serial);
@@ -37,7 +44,7 @@ impl Correlator {
         out.push(Output::Event(Box::new(Event {
             cause,
             matched_by: Some(by),
-            rule_keys: self.rule_keys(&observation),
+            rule_keys,
             verdict: Some(observation.verdict),
             observation: Some(observation),
             ..audit_event(event, Outcome::Matched, part)
@@ -112,6 +119,13 @@ impl Correlator {
         self.latency.observe(Duration::from_millis(latency));
         self.wait.observe(now.since(first_part));
     }
+}
+
+/// The keys as the kernel wrote them; none where its SYSCALL record did not come.
+fn keys_of(event: &AuditEvent) -> Option<Vec<Vec<u8>>> {
+    let mut records = event.records.iter();
+    let syscall = records.find(|record| record.record_type == RecordType::SYSCALL)?;
+    syscall.field(b"key").map(split_keys)
 }
 
 /// The part of an [`Event`] that follows from its audit side.

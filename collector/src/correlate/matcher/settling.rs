@@ -9,6 +9,7 @@ use crate::clock::KtimeNs;
 use crate::correlate::fragment;
 use crate::correlate::given_back::Stamped;
 use crate::correlate::key::MatchKey;
+use crate::correlate::ledger::Subject;
 use crate::correlate::observations::Pending;
 use crate::correlate::waiting::WaitingEvent;
 use crate::correlate::witness::Witness;
@@ -131,18 +132,21 @@ impl Correlator {
             self.crosscheck.maybe_unconfirmed += 1;
             return;
         }
+        let rule_keys = self.rule_keys(&observation);
+        let subject = Subject::new(&observation, rule_keys.as_deref());
         let excluded = observation
             .report
             .is_some_and(|report| report.serial.is_none() && report.first_lost.is_none());
         let witness = self.witness.as_ref();
         if excluded || witness.is_some_and(|witness| !witness.stands_by(&observation)) {
-            self.crosscheck.withdrawn(observation.verdict);
+            self.crosscheck.withdrawn(observation.verdict, &subject);
             return;
         }
         let report = observation.report;
         let time = report.map_or_else(|| self.offset.wall(observation.entry), |report| report.time);
         let cause = cause.unwrap_or_else(|| self.evidence.cause(&observation, self.level()));
-        self.crosscheck.backfilled(observation.verdict, cause);
+        self.crosscheck
+            .backfilled(observation.verdict, cause, &subject);
         let id = EventId::Ebpf {
             taken: observation.taken,
             cpu: observation.cpu,
@@ -167,7 +171,6 @@ impl Correlator {
             }
         }
         self.observe(time, arrived, now);
-        let rule_keys = self.rule_keys(&observation);
         out.push(Output::Event(Box::new(Event {
             id,
             serial: stamp.map(|stamp| stamp.serial),
