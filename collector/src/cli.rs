@@ -149,7 +149,7 @@ mod tests {
             .get_arguments()
             .filter_map(|argument| argument.get_long())
             .filter(|long| !["config", "help"].contains(long))
-            .map(|long| long.replace('-', "_"))
+            .map(|long| long.replace(['-', '.'], "_"))
             .collect();
         let keys: Vec<_> = example
             .lines()

@@ -4,6 +4,7 @@
 //! and a line of the file are refused with the same words. Knows nothing of what the settings do.
 
 mod settings;
+mod state;
 mod value;
 
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ use serde::Deserialize;
 use crate::audit::status::StatusField;
 use settings::FILE_LIMIT;
 pub use settings::{ReceiveBufferBytes, RingBytes, Settings, SinkQueueBytes};
-pub use value::{Bounded, ByteSize, RuleKey};
+pub use state::LoadState;
+pub use value::{Bounded, ByteSize, RuleKey, TelemetryPath};
 
 /// Where `/metrics` is served unless told otherwise. The port lies outside 9100–9999, which Prometheus exporters share
 /// out among themselves, below the kernel's ephemeral ports (32768), and is not assigned in IANA's registry as Debian
@@ -179,8 +181,7 @@ impl FromStr for Target {
 }
 
 /// Where HTTP is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// Nowhere.
     Off,
@@ -195,17 +196,14 @@ impl FromStr for Listen {
         if text == "off" {
             return Ok(Self::Off);
         }
-        text.parse()
-            .map(Self::At)
-            .map_err(|_| format!("'{text}' is neither an address such as {DEFAULT_LISTEN} nor off"))
-    }
-}
-
-impl TryFrom<String> for Listen {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+        // A port alone means every address, as it does to other exporters.
+        let address = match text.strip_prefix(':') {
+            Some(port) => format!("[::]:{port}").parse(),
+            None => text.parse(),
+        };
+        address.map(Self::At).map_err(|_| {
+            format!("'{text}' is neither an address such as {DEFAULT_LISTEN} or :10470 nor off")
+        })
     }
 }
 
@@ -222,8 +220,8 @@ pub struct Config {
     pub output: OutputConfig,
     /// How often the account line is printed; none for never.
     pub account_interval: Option<Duration>,
-    /// Where HTTP is served.
-    pub listen: Listen,
+    /// HTTP; none where it is served nowhere.
+    pub web: Option<WebSettings>,
     /// The collector's log level.
     pub log: Level,
 }
@@ -255,6 +253,17 @@ pub struct AuditConfig {
     pub reclaim: bool,
     /// Where every datagram is written.
     pub capture: Option<PathBuf>,
+}
+
+/// How HTTP is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebSettings {
+    /// Where; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// The path of the metrics.
+    pub telemetry_path: TelemetryPath,
+    /// TLS, users and headers, in the format of Prometheus's exporters.
+    pub config_file: Option<PathBuf>,
 }
 
 /// What is asked of rule files.

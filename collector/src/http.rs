@@ -1,77 +1,102 @@
-//! Serves `/metrics`, liveness, readiness and a page that links to them.
+//! Serves metrics, liveness, readiness and a page that links to them, as Prometheus's exporters do.
 //!
-//! Owns the listener and its bounds: at most `CONNECTIONS` at a time, `HEADER_TIME` to send a request, headers of at
-//! most `HEADER_BYTES`, `CONNECTION_TIME` per connection. Answers come from the last published [`Account`]; nothing
-//! here reaches into the pipeline, so that a scrape can neither slow it down nor be held up by it.
+//! Owns the listeners and their bounds: at most `CONNECTIONS` at a time, `HEADER_TIME` for the TLS handshake and to send a
+//! request, headers of at most `HEADER_BYTES`, no bodies, `CONNECTION_TIME` per connection. Answers come from the last
+//! published [`Account`]; nothing here reaches into the pipeline, so that a scrape can neither slow it down nor be held up by it.
 
-use std::net::SocketAddr;
+mod access;
+mod client_certificate;
+mod connection;
+mod health;
+mod pages;
+mod rate_limit;
+mod reload;
+mod tls;
+mod web_config;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::account::Account;
-use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::config::{LoadState, TelemetryPath, WebSettings};
+use crate::metrics::Metrics;
+use access::Gate;
+use pages::{Entrance, Served};
+use reload::Keeper;
+pub use web_config::WebConfigError;
 
 /// Most connections served at a time; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
-/// How long a client may take to send a request's headers, and how long a connection may idle.
-const HEADER_TIME: Duration = Duration::from_secs(5);
-/// Most bytes of headers.
-const HEADER_BYTES: usize = 16 << 10;
-/// How long a connection lives; a client that reads slowly holds its place no longer.
-const CONNECTION_TIME: Duration = Duration::from_secs(60);
 /// How long an answer under way may still take when its connection is to end.
 const GRACE: Duration = Duration::from_secs(1);
-/// How old the account may be before the pipeline counts as stuck, for readiness and for liveness.
-const STALE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
 /// Why HTTP cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The address cannot be had.
-    #[error("cannot listen on {address} (--listen takes another address, or off)")]
+    #[error("cannot listen on {address} (--web.listen-address takes another address, or off)")]
     Bind {
         /// The address.
         address: SocketAddr,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The web config file is wrong.
+    #[error("the web config file cannot be used")]
+    Config(#[from] WebConfigError),
+    /// The kernel has no random numbers.
+    #[error("the kernel gives no random numbers")]
+    Random,
 }
 
-/// A listener that is bound but does not serve yet.
+/// Listeners that are bound but do not serve yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<(TcpListener, SocketAddr)>,
+    keeper: Arc<Keeper>,
+    gate: Arc<Gate>,
+    state: Arc<LoadState>,
+    telemetry_path: TelemetryPath,
 }
 
 impl Server {
-    /// Takes the address.
-    pub async fn bind(address: SocketAddr) -> Result<Self, HttpError> {
-        let error = |source| HttpError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
-        Ok(Self { listener, address })
+    /// Reads the web config file and takes the addresses.
+    ///
+    /// # Errors
+    /// Where the file is wrong or an address cannot be had.
+    pub async fn bind(settings: &WebSettings) -> Result<Self, HttpError> {
+        let state = Arc::new(LoadState::default());
+        let keeper = Keeper::new(settings.config_file.as_deref(), Arc::clone(&state))?;
+        let mut listeners = Vec::with_capacity(settings.listen.len());
+        for address in &settings.listen {
+            let error = |source| HttpError::Bind {
+                address: *address,
+                source,
+            };
+            let listener = bind(*address).await.map_err(error)?;
+            let taken = listener.local_addr().map_err(error)?;
+            listeners.push((listener, taken));
+        }
+        Ok(Self {
+            listeners,
+            keeper: Arc::new(keeper),
+            gate: Arc::new(Gate::new().ok_or(HttpError::Random)?),
+            state,
+            telemetry_path: settings.telemetry_path.clone(),
+        })
     }
 
-    /// The address that is served, with the port the kernel chose where port 0 was asked for.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// The addresses that are served, with the port the kernel chose where port 0 was asked for.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|(_, address)| *address)
     }
 
     /// Serves until `shutdown`, then lets answers under way finish.
@@ -80,41 +105,84 @@ impl Server {
         accounts: watch::Receiver<Arc<Account>>,
         shutdown: impl Future<Output = ()>,
     ) {
-        let router = router(accounts);
+        let router = pages::router(
+            Served {
+                accounts,
+                metrics: Arc::new(Metrics::new(self.state)),
+                telemetry_path: self.telemetry_path,
+            },
+            Entrance {
+                keeper: Arc::clone(&self.keeper),
+                gate: self.gate,
+            },
+        );
         let (ending, end) = watch::channel(());
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut connections = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = accept(&self.listener, &places) => accepted,
-            };
-            while connections.try_join_next().is_some() {}
-            if let Some((stream, place)) = accepted {
-                let (router, end) = (router.clone(), end.clone());
-                connections.spawn(async move {
-                    serve_connection(stream, router, end).await;
-                    drop(place);
-                });
-            }
+        let mut accepting = JoinSet::new();
+        for (listener, _) in self.listeners {
+            let (router, keeper) = (router.clone(), Arc::clone(&self.keeper));
+            let (places, end) = (Arc::clone(&places), end.clone());
+            accepting.spawn(async move {
+                let mut connections = JoinSet::new();
+                let mut ended = pin!(ended(end.clone()));
+                loop {
+                    let accepted = tokio::select! {
+                        () = &mut ended => break,
+                        accepted = accept(&listener, &places) => accepted,
+                    };
+                    while connections.try_join_next().is_some() {}
+                    if let Some((stream, place)) = accepted {
+                        let (router, keeper, end) =
+                            (router.clone(), Arc::clone(&keeper), end.clone());
+                        connections.spawn(async move {
+                            connection::serve(stream, router, keeper, end).await;
+                            drop(place);
+                        });
+                    }
+                }
+                drop(listener);
+                while connections.join_next().await.is_some() {}
+            });
         }
-        drop((self.listener, ending));
-        // Each connection ends within its own grace; what does not is cut off when the set is dropped.
+        shutdown.await;
+        drop((ending, end));
+        // Each connection ends within its own grace; what does not is cut off when the sets are dropped.
         let _all_or_not = timeout(GRACE * 2, async {
-            while connections.join_next().await.is_some() {}
+            while accepting.join_next().await.is_some() {}
         })
         .await;
     }
 }
 
+/// `[::]` takes IPv4 as well; where there is no IPv6, `0.0.0.0` is what was meant.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+                && address.is_ipv6()
+                && address.ip().is_unspecified() =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+/// Waits until the sender of `end` is gone.
+async fn ended(mut end: watch::Receiver<()>) {
+    while end.changed().await.is_ok() {}
+}
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    // The connection first: a listener that waits for one must not hold a place that another could use.
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => {
+            let place = Arc::clone(places).acquire_owned().await.ok()?;
+            Some((stream, place))
+        }
         Err(error) => {
             // Out of descriptors, or the client went away: neither goes by asking again at once.
             tracing::debug!(%error, "cannot accept a connection");
@@ -124,182 +192,14 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, mut end: watch::Receiver<()>) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = pin!(connection);
-    tokio::select! {
-        result = &mut connection => {
-            if let Err(error) = result {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            return;
-        }
-        _ = timeout(CONNECTION_TIME, end.changed()) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    // A client that does not take its answer in time is cut off.
-    let _done_or_cut_off = timeout(GRACE, connection).await;
-}
-
-#[derive(Clone)]
-struct Served {
-    accounts: watch::Receiver<Arc<Account>>,
-    metrics: Arc<Metrics>,
-}
-
-impl Served {
-    fn account(&self) -> Arc<Account> {
-        Arc::clone(&self.accounts.borrow())
-    }
-}
-
-fn router(accounts: watch::Receiver<Arc<Account>>) -> Router {
-    Router::new()
-        .route("/", get(landing_page))
-        .route("/metrics", get(metrics))
-        .route("/-/healthy", get(healthy))
-        .route("/healthz", get(healthy))
-        .route("/-/ready", get(ready))
-        .route("/readyz", get(ready))
-        .with_state(Served {
-            accounts,
-            metrics: Arc::new(Metrics::new()),
-        })
-}
-
-async fn landing_page() -> Html<&'static str> {
-    Html(concat!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>audit-collector</title></head>\n",
-        "<body>\n<h1>audit-collector ",
-        env!("CARGO_PKG_VERSION"),
-        "</h1>\n<ul>\n<li><a href=\"/metrics\">/metrics</a>: the account, for Prometheus</li>\n",
-        "<li><a href=\"/-/healthy\">/-/healthy</a>: whether the collector lives</li>\n",
-        "<li><a href=\"/-/ready\">/-/ready</a>: whether all its parts work</li>\n</ul>\n</body>\n</html>\n",
-    ))
-}
-
-async fn metrics(State(served): State<Served>) -> Response {
-    match served.metrics.render(&served.account()) {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the metrics cannot be rendered");
-            (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
-        }
-    }
-}
-
-async fn healthy(State(served): State<Served>) -> Response {
-    answer(&liveness(&served.account(), wall_now()))
-}
-
-async fn ready(State(served): State<Served>) -> Response {
-    answer(&readiness(&served.account(), wall_now()))
-}
-
-fn wall_now() -> TimeMs {
-    RealtimeOffset::sample().wall(KtimeNs::now())
-}
-
-/// The body of a health answer.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-struct Health {
-    status: &'static str,
-    failing: Vec<Failing>,
-}
-
-#[derive(Debug, Serialize, PartialEq, Eq)]
-struct Failing {
-    component: String,
-    problem: String,
-}
-
-impl Health {
-    fn of(failing: Vec<Failing>) -> Self {
-        let status = if failing.is_empty() { "ok" } else { "failing" };
-        Self { status, failing }
-    }
-}
-
-fn failing(component: impl Into<String>, problem: impl Into<String>) -> Failing {
-    Failing {
-        component: component.into(),
-        problem: problem.into(),
-    }
-}
-
-fn answer(health: &Health) -> Response {
-    let status = if health.failing.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let mut body = serde_json::to_vec(health).unwrap_or_default();
-    body.push(b'\n');
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-fn age(at: TimeMs, now: TimeMs) -> Duration {
-    Duration::from_millis(now.0.saturating_sub(at.0))
-}
-
-/// Alive: the pipeline has not begun yet, or publishes its account.
-fn liveness(account: &Account, now: TimeMs) -> Health {
-    let began = account.at != TimeMs::default();
-    let age = age(account.at, now);
-    Health::of(
-        (began && age > STALE.1)
-            .then(|| failing("pipeline", format!("no account for {} s", age.as_secs())))
-            .into_iter()
-            .collect(),
-    )
-}
-
-/// Ready: every part that takes part works.
-fn readiness(account: &Account, now: TimeMs) -> Health {
-    let mut problems = Vec::new();
-    if account.at == TimeMs::default() {
-        problems.push(failing("pipeline", "not started"));
-        return Health::of(problems);
-    }
-    let stale = age(account.at, now);
-    if stale > STALE.0 {
-        let problem = format!("no account for {} s", stale.as_secs());
-        problems.push(failing("pipeline", problem));
-    }
-    if account.input.source != "replay" {
-        match account.kernel.last_success {
-            None => problems.push(failing("kernel_status", "never read")),
-            Some(at) if age(at, account.at) > STALE.0 => {
-                let seconds = age(at, account.at).as_secs();
-                problems.push(failing(
-                    "kernel_status",
-                    format!("not read for {seconds} s"),
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    let programs = account.ebpf.iter().flat_map(|ebpf| &ebpf.programs);
-    for (program, _) in programs.filter(|(_, attached)| !**attached) {
-        problems.push(failing(format!("ebpf:{program}"), "not attached"));
-    }
-    for (name, _) in account.sinks.iter().filter(|(_, sink)| !sink.up) {
-        problems.push(failing(format!("sink:{name}"), "the last write failed"));
-    }
-    Health::of(problems)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::oneshot;
 
+    use super::connection::{HEADER_BYTES, HEADER_TIME};
+    use super::pages::wall_now;
     use super::*;
-    use crate::account::{Ebpf, Sink};
 
     struct Running {
         address: SocketAddr,
@@ -308,9 +208,19 @@ mod tests {
         task: tokio::task::JoinHandle<()>,
     }
 
+    fn at(address: SocketAddr) -> WebSettings {
+        WebSettings {
+            listen: vec![address],
+            telemetry_path: TelemetryPath::default(),
+            config_file: None,
+        }
+    }
+
     async fn start(account: Account) -> Running {
-        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = server.address();
+        let server = Server::bind(&at("127.0.0.1:0".parse().unwrap()))
+            .await
+            .unwrap();
+        let address = server.addresses().next().unwrap();
         let (accounts, receiver) = watch::channel(Arc::new(account));
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(server.serve(receiver, async {
@@ -382,38 +292,19 @@ mod tests {
         );
     }
 
-    #[test]
-    fn each_part_that_fails_is_named() {
-        let mut account = working();
-        let now = account.at;
-        account.kernel.last_success = Some(TimeMs(now.0 - 60_000));
-        account.ebpf = Some(Ebpf {
-            programs: [("sys_exit", false), ("sys_enter", true)].into(),
-            ..Ebpf::default()
-        });
-        account.sinks.insert("file".to_owned(), Sink::default());
-        let names = |health: Health| -> Vec<String> {
-            health.failing.into_iter().map(|f| f.component).collect()
-        };
-        assert_eq!(
-            names(readiness(&account, now)),
-            ["kernel_status", "ebpf:sys_exit", "sink:file"]
-        );
-        let later = TimeMs(now.0 + 61_000);
-        assert_eq!(names(liveness(&account, now)), [""; 0]);
-        assert_eq!(names(liveness(&account, later)), ["pipeline"]);
-    }
-
     #[tokio::test]
     async fn a_busy_port_is_one_clear_error() {
         let running = start(working()).await;
-        let error = Server::bind(running.address).await.unwrap_err().to_string();
+        let error = Server::bind(&at(running.address))
+            .await
+            .unwrap_err()
+            .to_string();
         let address = running.address;
         assert!(
             error.starts_with(&format!("cannot listen on {address} (")),
             "{error}"
         );
-        assert!(error.contains("--listen"), "{error}");
+        assert!(error.contains("--web.listen-address"), "{error}");
     }
 
     #[tokio::test]
@@ -423,6 +314,22 @@ mod tests {
         ask(running.address, "/").await;
         running.stop.send(()).unwrap();
         timeout(GRACE * 4, running.task).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_is_refused() {
+        let running = start(working()).await;
+        for request in [
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n",
+        ] {
+            let mut stream = TcpStream::connect(running.address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.ok();
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,34 +6,40 @@
 //! A family without a value (status never read, no eBPF) is left out rather than served as a guess.
 
 mod assembly;
+mod config;
 mod crosscheck;
 mod family;
 mod kernel;
 mod losses;
 mod process;
 mod rules;
+mod runtime;
 mod sinks;
 mod sockets;
 mod witness;
+
+use std::sync::Arc;
 
 use prometheus::{Encoder as _, TextEncoder};
 
 use self::family::Families;
 use crate::account::Account;
+use crate::config::LoadState;
 
 /// The Content-Type of [`Metrics::render`]; Prometheus 3 refuses a scrape without one it knows.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What does not change while the collector runs.
-#[derive(Clone, Debug)]
+/// What is rendered beside the account.
+#[derive(Debug)]
 pub struct Metrics {
     kernel_release: String,
     arch: String,
+    config: Arc<LoadState>,
 }
 
 impl Metrics {
-    /// Asks the kernel for its release and architecture.
-    pub fn new() -> Self {
+    /// Asks the kernel for its release and architecture. `config` says what came of loading the configuration.
+    pub fn new(config: Arc<LoadState>) -> Self {
         let name = nix::sys::utsname::uname().ok();
         let text = |field: Option<&std::ffi::OsStr>| {
             field.map_or_else(String::new, |text| text.to_string_lossy().into_owned())
@@ -41,6 +47,7 @@ impl Metrics {
         Self {
             kernel_release: text(name.as_ref().map(|name| name.release())),
             arch: text(name.as_ref().map(|name| name.machine())),
+            config,
         }
     }
 
@@ -60,6 +67,8 @@ impl Metrics {
         ] {
             add(&mut families, account);
         }
+        config::add(&mut families, &self.config);
+        runtime::add(&mut families);
         let mut families = families.finish();
         families.extend(process::families());
         let mut text = Vec::with_capacity(32 << 10);
@@ -84,12 +93,6 @@ impl Metrics {
             account.input.source,
         ];
         families.set("host_info", &labels, 1);
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

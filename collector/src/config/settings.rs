@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     AuditConfig, Bounded, ByteSize, Config, ConfigError, DEFAULT_LISTEN, EbpfConfig, EbpfUse,
     Failure, Format, Level, Listen, MergeConfig, Mode, OutputConfig, RuleKey, RulesConfig, Target,
+    TelemetryPath, WebSettings,
 };
 
 /// The largest config file that is read, in bytes.
@@ -102,9 +103,20 @@ pub struct Settings {
     /// A line with the account on stderr every so often, 0 for never [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub account_interval_s: Option<Bounded<0, 86_400>>,
-    /// Where /metrics is served: an address, or off [default: 127.0.0.1:10470]
-    #[arg(long, value_name = "ADDRESS|off")]
-    pub listen: Option<Listen>,
+    /// Where HTTP is served: an address, :PORT for all of this host, or off; may be given again [default: 127.0.0.1:10470]
+    #[arg(
+        long = "web.listen-address",
+        alias = "listen",
+        value_name = "ADDRESS|off"
+    )]
+    #[serde(default, alias = "listen", deserialize_with = "addresses")]
+    pub web_listen_address: Option<Vec<Listen>>,
+    /// Path of the metrics [default: /metrics]
+    #[arg(long = "web.telemetry-path", value_name = "PATH")]
+    pub web_telemetry_path: Option<TelemetryPath>,
+    /// TLS, users and headers, in the format of Prometheus's exporters; read again for each connection
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Log level of the collector, on stderr [default: info]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub log: Option<Level>,
@@ -187,7 +199,9 @@ impl Settings {
             sink_queue_bytes,
             resolve_ids,
             account_interval_s,
-            listen,
+            web_listen_address,
+            web_telemetry_path,
+            web_config_file,
             log,
         )
     }
@@ -237,9 +251,7 @@ impl Settings {
             Duration::from_millis(u64::from(setting.unwrap_or(default)))
         };
         let account_interval_s = self.account_interval_s.map_or(10, Bounded::get);
-        let default_listen = DEFAULT_LISTEN
-            .parse()
-            .expect("DEFAULT_LISTEN is an address, as a test shows");
+        let web = self.web()?;
         Ok(Config {
             audit: AuditConfig {
                 mode,
@@ -276,9 +288,41 @@ impl Settings {
             },
             account_interval: (account_interval_s > 0)
                 .then(|| Duration::from_secs(u64::from(account_interval_s))),
-            listen: self.listen.unwrap_or(default_listen),
+            web,
             log: self.log.unwrap_or(Level::Info),
         })
+    }
+
+    fn web(&self) -> Result<Option<WebSettings>, ConfigError> {
+        let asked = self.web_listen_address.clone().unwrap_or_default();
+        let mut listen: Vec<_> = asked
+            .iter()
+            .filter_map(|listen| match listen {
+                Listen::Off => None,
+                Listen::At(address) => Some(*address),
+            })
+            .collect();
+        if asked.contains(&Listen::Off) {
+            return match listen.is_empty() {
+                true => Ok(None),
+                false => Err(ConfigError::Conflict {
+                    setting: "web_listen_address",
+                    why: "is both off and an address",
+                }),
+            };
+        }
+        if listen.is_empty() {
+            listen.push(
+                DEFAULT_LISTEN
+                    .parse()
+                    .expect("DEFAULT_LISTEN is an address, as a test shows"),
+            );
+        }
+        Ok(Some(WebSettings {
+            listen,
+            telemetry_path: self.web_telemetry_path.clone().unwrap_or_default(),
+            config_file: self.web_config_file.clone(),
+        }))
     }
 
     fn rules_config(&self) -> Result<RulesConfig, ConfigError> {
@@ -309,4 +353,23 @@ impl Settings {
         }
         Ok(rules)
     }
+}
+
+/// Addresses in a list, or one without.
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Listen>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "neither a text nor a list of texts")]
+    enum Given {
+        One(String),
+        Many(Vec<String>),
+    }
+    let given = match Given::deserialize(deserializer)? {
+        Given::One(one) => vec![one],
+        Given::Many(many) => many,
+    };
+    let addresses = given.iter().map(|text| text.parse());
+    addresses
+        .collect::<Result<_, _>>()
+        .map(Some)
+        .map_err(serde::de::Error::custom)
 }

@@ -14,7 +14,9 @@ fn the_defaults_are_what_the_help_says() {
     assert_eq!(config.audit.receive_buffer, 16 << 20);
     assert_eq!(config.merge.reassembly_timeout, Duration::from_secs(2));
     assert_eq!(config.account_interval, Some(Duration::from_secs(10)));
-    assert_eq!(config.listen, DEFAULT_LISTEN.parse().unwrap());
+    let web = config.web.unwrap();
+    assert_eq!(web.listen, [DEFAULT_LISTEN.parse().unwrap()]);
+    assert_eq!(web.telemetry_path.as_str(), "/metrics");
 }
 
 #[test]
@@ -134,4 +136,28 @@ fn the_example_file_parses_and_is_all_defaults() {
         .map(str::to_owned)
         .collect();
     assert!(absent.is_empty(), "not in the example file: {absent:?}");
+}
+
+#[test]
+fn http_is_served_at_several_addresses_or_nowhere() {
+    let web = |text: &str| Settings::from_toml(text, Path::new("c")).unwrap().resolve();
+    assert_eq!(web("listen = \"off\"\n").unwrap().web, None);
+    let several = web("web_listen_address = [\"127.0.0.1:1\", \":2\"]\n").unwrap();
+    let listen: Vec<_> = several
+        .web
+        .unwrap()
+        .listen
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(listen, ["127.0.0.1:1", "[::]:2"]);
+    let error = web("web_listen_address = [\"off\", \":2\"]\n").unwrap_err();
+    assert!(
+        error.to_string().starts_with("web_listen_address: "),
+        "{error}"
+    );
+    for path in ["", "metrics", "/", "/-/ready", "/{a}", "/a b", "/a?b", "/*"] {
+        let error = refused(&format!("web_telemetry_path = \"{path}\"\n"));
+        assert!(error.contains("is not a path such as /metrics"), "{error}");
+    }
 }

@@ -138,3 +138,45 @@ impl FromStr for RuleKey {
         Self::try_from(text.to_owned())
     }
 }
+
+/// Where the metrics are served: a path that no page of the collector's own has.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TelemetryPath(String);
+
+impl TelemetryPath {
+    /// The path, from its slash on.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for TelemetryPath {
+    fn default() -> Self {
+        Self("/metrics".to_owned())
+    }
+}
+
+impl TryFrom<String> for TelemetryPath {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+        let is_own =
+            ["/", "/healthz", "/readyz", "/-/healthy", "/-/ready"].contains(&path.as_str());
+        if is_own || !path.starts_with('/') || !path.chars().all(is_plain) {
+            return Err(format!(
+                "{path:?} is not a path such as /metrics of letters, digits and / - _ . ~, or is taken"
+            ));
+        }
+        Ok(Self(path))
+    }
+}
+
+impl FromStr for TelemetryPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
+    }
+}

@@ -96,7 +96,11 @@ impl RunError {
 
     /// Whether what was given to the collector is wrong: nothing of the host was touched.
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Rules(error) if error.is_usage())
+        match self {
+            Self::Rules(error) => error.is_usage(),
+            Self::Http(error) => matches!(error, http::HttpError::Config(_)),
+            _ => false,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::audit::reassemble;
 use crate::audit::socket::{Delivery, EventSocket, Grant, ReceiveError, SocketError};
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset};
-use crate::config::{Config, Listen, Mode};
+use crate::config::{Config, Mode};
 use crate::core::{Core, CoreConfig};
 use crate::correlate::witness;
 use crate::event::StateChange;
@@ -71,9 +71,9 @@ impl Running {
     /// Starts everything: rule files are read, then socket, settings, rules, witness, and only then is anything judged.
     pub(super) async fn start(config: Config) -> Result<Self, RunError> {
         let files = RuleFiles::read(&config.audit)?;
-        let server = match config.listen {
-            Listen::At(address) => Some(http::Server::bind(address).await?),
-            Listen::Off => None,
+        let server = match &config.web {
+            Some(web) => Some(http::Server::bind(web).await?),
+            None => None,
         };
         let sink = SinkHandle::spawn(output::sink_config(&config.output))?;
         let identity = Identity::of_this_machine().map_err(RunError::Identity)?;
