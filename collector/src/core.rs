@@ -96,13 +96,12 @@ impl Core {
 
     /// What a poll of the kernel's status and of the event socket found.
     pub fn poll(&mut self, poll: Poll) {
-        self.correlator.poll(poll, &mut self.outputs);
+        self.correlator.poll(poll);
     }
 
     /// Something was lost on the way to the core.
     pub fn lose(&mut self, cause: Cause, count: u64, unit: LossUnit, at: KtimeNs) {
-        self.correlator
-            .lose(cause, count, unit, at, &mut self.outputs);
+        self.correlator.lose(cause, count, unit, at);
     }
 
     /// Lets time pass.

@@ -259,10 +259,10 @@ pub enum EventId {
     },
 }
 
-/// Something that was lost, as the stream tells it.
+/// A run of losses of one cause, as the stream tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// When it was noticed.
+    /// When it is told.
     pub time: TimeMs,
     /// Why, which also says where.
     pub cause: Cause,
@@ -270,14 +270,19 @@ pub struct Loss {
     pub count: u64,
     /// What `count` counts.
     pub unit: LossUnit,
-    /// The first and the last serial missing, where the loss left a gap.
+    /// Of how many of these events eBPF told in place of the audit stream; none where somebody counted what was lost, and it is not
+    /// known whose it was.
+    pub recovered: Option<u64>,
+    /// The first and the last serial known to be missing; others in between may have come.
     pub serials: Option<(Serial, Serial)>,
+    /// Where none is known: the serials between which it happened, as far as these are known.
+    pub between: (Option<Serial>, Option<Serial>),
     /// Between which times it happened.
     pub span: Option<(TimeMs, TimeMs)>,
 }
 
 /// What a loss counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LossUnit {
     /// Audit records.
     Records,

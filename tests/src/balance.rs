@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use collector::event::Cause;
+
 use crate::exposition::Samples;
-use crate::stream::Event;
+use crate::stream::{Event, Stream};
 
 /// Expected events by outcome. `maybe` verdicts are in none of these: nobody expects those events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +123,37 @@ pub fn broken_identities(metrics: &Samples) -> Vec<String> {
         ));
     }
     broken
+}
+
+/// Where the losses that the whole stream tells of differ from what was counted, with the figures.
+pub fn losses_told_otherwise(stream: &Stream, metrics: &Samples) -> Vec<String> {
+    let mut differences = Vec::new();
+    for cause in Cause::ALL {
+        let missing = |outcome| {
+            let labels = [("cause", cause.name()), ("outcome", outcome)];
+            metrics.count("crosscheck_missing_events_total", &labels)
+        };
+        let counted = metrics.count("lost_records_total", &[("cause", cause.name())]);
+        let (backfilled, unrecovered) = (missing("backfilled"), missing("unrecovered"));
+        let mut told = (0, 0, 0);
+        for loss in stream.losses_of(cause.name()) {
+            let count = loss["count"].as_u64().unwrap_or_default();
+            match loss["recovered"].as_u64() {
+                Some(recovered) => {
+                    told.1 += recovered;
+                    told.2 += count - recovered;
+                }
+                None => told.0 += count,
+            }
+        }
+        if told != (counted, backfilled, unrecovered) {
+            differences.push(format!(
+                "{}: {told:?} told, ({counted}, {backfilled}, {unrecovered}) counted",
+                cause.name()
+            ));
+        }
+    }
+    differences
 }
 
 /// More samples than programs can be at work on at a time.

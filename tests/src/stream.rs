@@ -52,14 +52,19 @@ impl Stream {
             .collect()
     }
 
-    /// The losses told, by cause.
+    /// The losses told that somebody counted, by cause.
     pub fn losses(&self) -> BTreeMap<&str, u64> {
         let mut losses = BTreeMap::new();
-        for loss in self.kind("loss") {
+        for loss in self.kind("loss").filter(|loss| loss["recovered"].is_null()) {
             let cause = loss["cause"].as_str().unwrap_or_default();
             *losses.entry(cause).or_default() += loss["count"].as_u64().unwrap_or_default();
         }
         losses
+    }
+
+    /// The loss lines of one cause.
+    pub fn losses_of<'a>(&'a self, cause: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.kind("loss").filter(move |loss| loss["cause"] == cause)
     }
 
     /// The changes of state called `what`.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
-use audit_collector_tests::balance::Balance;
+use audit_collector_tests::balance::{Balance, losses_told_otherwise};
 use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::{Collector, Finished};
 use audit_collector_tests::requirement::{self, Requirement, patience};
@@ -193,6 +193,8 @@ impl Outcome {
         }
 
         let metrics = &self.metrics;
+        let differences = losses_told_otherwise(stream, metrics);
+        assert_eq!(differences, [""; 0]);
         assert_eq!(
             metrics.count("kernel_lost_records_total", &[]),
             self.lost,

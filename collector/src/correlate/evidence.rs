@@ -202,6 +202,11 @@ impl Evidence {
         }
     }
 
+    /// When the last poll was made.
+    pub(super) fn last_poll(&self) -> Option<KtimeNs> {
+        self.last.map(|poll| poll.at)
+    }
+
     /// Whether the last poll found the daemon's socket congested: the kernel then keeps records apart, for later.
     pub(super) fn was_congested(&self) -> bool {
         self.last.is_some_and(|poll| poll.congested > 0)

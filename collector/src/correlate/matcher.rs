@@ -25,12 +25,13 @@ use crate::correlate::fragment;
 use crate::correlate::given_back::GivenBack;
 use crate::correlate::key::MatchKey;
 use crate::correlate::limits::Limits;
+use crate::correlate::losses::Losses;
 use crate::correlate::neighbours::Neighbours;
 use crate::correlate::observations::{Observations, Pending};
 use crate::correlate::progress::Progress;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
 use crate::correlate::witness::{Rules, Witness};
-use crate::event::{Cause, Loss, LossUnit, MatchedBy, Output, State, StateChange};
+use crate::event::{Cause, LossUnit, MatchedBy, Output, State, StateChange};
 use crate::probe::hooks::Level;
 use crate::probe::observation::Observation;
 use crate::probe::settle::Settled;
@@ -52,7 +53,7 @@ pub struct Correlator {
     gaps: VecDeque<Gap>,
     late_parts: u16,
     crosscheck: Crosscheck,
-    losses: BTreeMap<Cause, u64>,
+    losses: Losses,
     latency: Histogram,
     wait: Histogram,
 }
@@ -84,7 +85,7 @@ impl Correlator {
             gaps: VecDeque::new(),
             late_parts: 0,
             crosscheck: Crosscheck::default(),
-            losses: BTreeMap::new(),
+            losses: Losses::default(),
             latency: Histogram::default(),
             wait: Histogram::default(),
         }
@@ -176,7 +177,7 @@ impl Correlator {
         if self.waiting.len() > self.limits.max_events
             && let Some(oldest) = self.waiting.take_older_than(now)
         {
-            self.lose(Cause::WindowFull, 1, LossUnit::Events, now, out);
+            self.lose(Cause::WindowFull, 1, LossUnit::Events, now);
             self.settle_waiting(oldest, now, out);
         }
     }
@@ -207,7 +208,7 @@ impl Correlator {
         if self.observations.len() > self.limits.max_observations
             && let Some(oldest) = self.observations.take_due(|_| true)
         {
-            self.lose(Cause::WindowFull, 1, LossUnit::Observations, now, out);
+            self.lose(Cause::WindowFull, 1, LossUnit::Observations, now);
             self.settle_observation(oldest, Some(Cause::WindowFull), now, out);
         }
     }
@@ -240,7 +241,7 @@ impl Correlator {
     }
 
     /// What a poll of the kernel's status and of the event socket found.
-    pub fn poll(&mut self, poll: Poll, out: &mut Vec<Output>) {
+    pub fn poll(&mut self, poll: Poll) {
         if poll.drained() && !self.evidence.was_congested() {
             self.progress.note(poll.at, poll.at);
         }
@@ -251,33 +252,20 @@ impl Correlator {
             (Cause::SocketOverrun, poll.socket_drops),
             (Cause::QueueFull, poll.queue_full),
         ];
+        let since = self.evidence.last_poll().unwrap_or(poll.at);
         for (cause, count) in explained.chain(others) {
             if count > 0 {
-                self.lose(cause, count, LossUnit::Records, poll.at, out);
+                let when = (since, poll.at);
+                self.losses
+                    .count(cause, count, LossUnit::Records, when, self.offset);
             }
         }
         self.evidence.add(poll);
     }
 
     /// Something else was lost: observations, unreadable datagrams.
-    pub fn lose(
-        &mut self,
-        cause: Cause,
-        count: u64,
-        unit: LossUnit,
-        at: KtimeNs,
-        out: &mut Vec<Output>,
-    ) {
-        *self.losses.entry(cause).or_default() += count;
-        let time = self.offset.wall(at);
-        out.push(Output::Loss(Loss {
-            time,
-            cause,
-            count,
-            unit,
-            serials: None,
-            span: None,
-        }));
+    pub fn lose(&mut self, cause: Cause, count: u64, unit: LossUnit, at: KtimeNs) {
+        self.losses.count(cause, count, unit, (at, at), self.offset);
     }
 
     /// A hole in the serials that outlived the reorder window.
@@ -314,8 +302,10 @@ impl Correlator {
                 || (waited >= limits.observation_wait
                     && oldest.is_none_or(|oldest| oldest > gap.noticed))
         }) {
-            self.settle_oldest_gap(out);
+            self.settle_oldest_gap(now);
         }
+        let due = self.losses.due(now, offset, &self.neighbours);
+        out.extend(due.into_iter().map(Output::Loss));
         self.given_back.forget(now.minus(limits.longest_wait));
         debug_assert!(self.crosscheck.balances(), "{:?}", self.crosscheck);
     }
@@ -332,8 +322,10 @@ impl Correlator {
             self.settle_observation(pending, undecided.then_some(Cause::Stopped), now, out);
         }
         while !self.gaps.is_empty() {
-            self.settle_oldest_gap(out);
+            self.settle_oldest_gap(now);
         }
+        let rest = self.losses.rest(now, self.offset, &self.neighbours);
+        out.extend(rest.into_iter().map(Output::Loss));
         debug_assert!(self.crosscheck.balances(), "{:?}", self.crosscheck);
     }
 
@@ -351,9 +343,9 @@ impl Correlator {
         }
     }
 
-    /// What was lost, by cause.
+    /// What was lost and counted, by cause.
     pub fn losses(&self) -> &BTreeMap<Cause, u64> {
-        &self.losses
+        self.losses.totals()
     }
 
     /// From the stamp to the hand-over, and from the first part to the hand-over.

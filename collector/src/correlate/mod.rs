@@ -14,6 +14,7 @@ mod given_back;
 pub mod key;
 pub mod ledger;
 pub mod limits;
+mod losses;
 pub mod matcher;
 mod neighbours;
 mod observations;

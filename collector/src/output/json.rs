@@ -10,6 +10,7 @@ mod writer;
 
 use std::fmt;
 
+use crate::audit::record::Serial;
 use crate::clock::TimeMs;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, EventId, Loss, LossUnit, Output, State, StateChange};
@@ -58,10 +59,7 @@ impl JsonRenderer {
             Some(serial) => line.number("serial", serial.0),
             None => {
                 line.null("serial");
-                line.array("between", |between| {
-                    between.number(event.between.0.map(|serial| serial.0));
-                    between.number(event.between.1.map(|serial| serial.0));
-                });
+                between(event.between, line);
             }
         }
         line.plain("time", Rfc3339(event.time));
@@ -83,12 +81,19 @@ impl JsonRenderer {
         line.string("cause", loss.cause.name());
         line.number("count", loss.count);
         line.string("unit", unit_name(loss.unit));
+        match loss.recovered {
+            Some(recovered) => line.number("recovered", recovered),
+            None => line.null("recovered"),
+        }
         match loss.serials {
             Some((first, last)) => line.array("serials", |array| {
                 array.number(Some(first.0));
                 array.number(Some(last.0));
             }),
-            None => line.null("serials"),
+            None => {
+                line.null("serials");
+                between(loss.between, line);
+            }
         }
         match loss.span {
             Some((from, to)) => line.array("span", |array| {
@@ -122,6 +127,14 @@ impl JsonRenderer {
             id,
         }
     }
+}
+
+/// The serials something without one fell between.
+fn between((before, after): (Option<Serial>, Option<Serial>), line: &mut Object<'_>) {
+    line.array("between", |array| {
+        array.number(before.map(|serial| serial.0));
+        array.number(after.map(|serial| serial.0));
+    });
 }
 
 /// The name of what a loss counts.

@@ -111,9 +111,18 @@ fn write_loss(loss: &Loss, out: &mut Vec<u8>) {
     body.word("cause", loss.cause.name());
     body.display("count", loss.count);
     body.word("unit", unit_name(loss.unit));
+    if let Some(recovered) = loss.recovered {
+        body.display("recovered", recovered);
+    }
     if let Some((first, last)) = loss.serials {
         body.display("first", first.0);
         body.display("last", last.0);
+    }
+    let (after, before) = loss.between;
+    for (name, serial) in [("after", after), ("before", before)] {
+        if let Some(serial) = serial {
+            body.display(name, serial.0);
+        }
     }
     if let Some((from, to)) = loss.span {
         body.display("from", Seconds(from));

@@ -326,7 +326,9 @@ impl SinkHandle {
             cause,
             count: untold.items,
             unit: LossUnit::Events,
+            recovered: None,
             serials: None,
+            between: (None, None),
             span: Some((untold.first, untold.last)),
         };
         std::mem::take(&mut self.untold)

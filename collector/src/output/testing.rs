@@ -196,9 +196,11 @@ pub(super) fn loss() -> Loss {
     Loss {
         time: TIME,
         cause: Cause::RateLimit,
-        count: 1_234,
-        unit: LossUnit::Records,
+        count: 9,
+        unit: LossUnit::Events,
+        recovered: Some(7),
         serials: Some((Serial(460), Serial(469))),
+        between: (None, None),
         span: Some((TimeMs(TIME.0 - 1_000), TIME)),
     }
 }

@@ -10,10 +10,11 @@ use crate::correlate::fragment;
 use crate::correlate::given_back::Stamped;
 use crate::correlate::key::MatchKey;
 use crate::correlate::ledger::Subject;
+use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
 use crate::correlate::waiting::WaitingEvent;
 use crate::correlate::witness::Witness;
-use crate::event::{Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, Output};
+use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
 use crate::probe::hooks::Level;
 use crate::probe::observation::{Observation, Verdict};
 use crate::probe::places::Places;
@@ -171,6 +172,13 @@ impl Correlator {
             }
         }
         self.observe(time, arrived, now);
+        let given_back = GivenBackEvent {
+            cause,
+            serial: stamp.map(|stamp| stamp.serial),
+            time,
+            taken: observation.taken,
+        };
+        self.losses.given_back(&given_back, now);
         out.push(Output::Event(Box::new(Event {
             id,
             serial: stamp.map(|stamp| stamp.serial),
@@ -191,7 +199,7 @@ impl Correlator {
         })));
     }
 
-    pub(super) fn settle_oldest_gap(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn settle_oldest_gap(&mut self, now: KtimeNs) {
         let Some(gap) = self.gaps.pop_front() else {
             return;
         };
@@ -206,17 +214,12 @@ impl Correlator {
                 .given_back
                 .claim(first, gap.noticed.max(after), missing - known);
         let cause = self.evidence.cause_between(before, before, after);
-        if claimed < missing {
-            self.crosscheck.unrecovered(missing - claimed, cause);
+        let unrecovered = missing - claimed;
+        if unrecovered > 0 {
+            self.crosscheck.unrecovered(unrecovered, cause);
         }
-        out.push(Output::Loss(Loss {
-            time: self.offset.wall(gap.noticed),
-            cause,
-            count: missing,
-            unit: LossUnit::Events,
-            serials: Some((gap.first, gap.last)),
-            span: Some((gap.before.time, gap.after.time)),
-        }));
+        self.losses
+            .gap(cause, &gap, unrecovered, (before, after), now);
     }
 }
 

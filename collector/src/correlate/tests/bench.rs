@@ -110,7 +110,7 @@ impl Bench {
             unexplained: poll.lost - explained,
             ..poll
         };
-        self.correlator.poll(poll, &mut self.out);
+        self.correlator.poll(poll);
     }
 
     pub(super) fn tick(&mut self, ms: u64) {

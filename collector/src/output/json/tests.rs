@@ -102,6 +102,20 @@ fn a_loss() {
 }
 
 #[test]
+fn a_loss_that_was_only_counted_says_between_which_serials_it_fell() {
+    let counted = Loss {
+        recovered: None,
+        serials: None,
+        between: (Some(Serial(5)), None),
+        ..loss()
+    };
+    let value = rendered(&Output::Loss(counted));
+    assert_eq!(value["recovered"], Value::Null);
+    assert_eq!(value["serials"], Value::Null);
+    assert_eq!(value["between"], json!([5, null]));
+}
+
+#[test]
 fn a_state() {
     golden("state.json", &Output::State(state()));
 }

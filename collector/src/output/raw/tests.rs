@@ -64,9 +64,17 @@ fn an_event_that_lost_its_call_has_the_call_beside_it() {
 fn losses_and_states_are_lines_of_their_own() {
     assert_eq!(
         lines(&Output::Loss(loss())),
-        "type=UNKNOWN[2091] msg=audit(1700000000.123:0): op=loss stage=kernel cause=rate_limit count=1234 unit=records \
-         first=460 last=469 from=1699999999.123 to=1700000000.123\n"
+        "type=UNKNOWN[2091] msg=audit(1700000000.123:0): op=loss stage=kernel cause=rate_limit count=9 unit=events \
+         recovered=7 first=460 last=469 from=1699999999.123 to=1700000000.123\n"
     );
+    let counted = Loss {
+        recovered: None,
+        serials: None,
+        between: (Some(Serial(5)), None),
+        span: None,
+        ..loss()
+    };
+    assert!(lines(&Output::Loss(counted)).ends_with(" count=9 unit=events after=5\n"));
     assert_eq!(
         lines(&Output::State(state())),
         "type=UNKNOWN[2092] msg=audit(1700000000.123:0): op=started \
