@@ -144,6 +144,10 @@ pub(crate) static CONTEXT_LAYOUT: ContextLayout = ContextLayout {
 #[unsafe(no_mangle)]
 pub(crate) static HOOKS: u32 = 0;
 
+/// 1 where the kernel labels tasks.
+#[unsafe(no_mangle)]
+pub(crate) static LABELS: u32 = 0;
+
 /// Our own process, which would otherwise report on its own reporting.
 #[unsafe(no_mangle)]
 pub(crate) static OWN_TGID: u32 = 0;
@@ -171,6 +175,13 @@ pub(crate) use context_offset;
 pub(crate) fn hooks() -> bool {
     // SAFETY: a static; volatile for the reason given at `offset`.
     unsafe { core::ptr::read_volatile(&raw const HOOKS) != 0 }
+}
+
+/// [`LABELS`] as loaded.
+#[inline(always)]
+pub(crate) fn labels() -> bool {
+    // SAFETY: as in `hooks`.
+    unsafe { core::ptr::read_volatile(&raw const LABELS) != 0 }
 }
 
 /// Which rules are in force. One load: with two, the buffer of one set could come with the generation of the next.

@@ -62,8 +62,8 @@ pub struct Sample {
     pub auid: u32,
     /// uid, gid, suid, sgid, euid, egid, fsuid, fsgid: the order of the kernel's `struct cred`.
     pub ids: [u32; 8],
-    /// Zero.
-    pub padding2: u32,
+    /// Personality; 0 is Linux's own.
+    pub personality: u32,
     /// Task name with its NUL.
     pub comm: [u8; 16],
     /// The kernel's decision; zeros without [`flags::REPORTED`].
@@ -85,6 +85,8 @@ pub mod flags {
     pub const REPORTED: u32 = 4;
     /// The call was seen at its end only: of the arguments the first four are known, and its entry is not.
     pub const END_ONLY: u32 = 8;
+    /// The kernel labels tasks, and names a task's label in what it writes of it.
+    pub const LABELS: u32 = 1 << 8;
 }
 
 /// What stands before each string.

@@ -8,8 +8,8 @@ use collector_ebpf::{
     Counters, Fact, InFlight, Judgement, Plan, Sample, StringKind, VERSION, flags,
 };
 
-use crate::kernel::pointer;
-use crate::maps::{COUNTERS, RING, Scratch, offset};
+use crate::kernel::{pointer, read};
+use crate::maps::{COUNTERS, RING, Scratch, labels, offset};
 use crate::opened::{self, Depth};
 use crate::walk;
 use crate::{arguments, draft};
@@ -71,6 +71,9 @@ pub(crate) fn send(
     if pointer(task, offset!(task_audit_context)) != 0 {
         bits |= flags::AUDIT_CONTEXT;
     }
+    if labels() {
+        bits |= flags::LABELS;
+    }
     sample.fixed = size_of::<Sample>() as u16;
     sample.version = VERSION;
     sample.kind = KIND_SYSCALL;
@@ -99,7 +102,7 @@ pub(crate) fn send(
     for index in 0..8 {
         sample.ids[index] = facts.values[Fact::Uid as usize + index];
     }
-    sample.padding2 = 0;
+    sample.personality = read(task, offset!(task_personality));
     sample.comm = bpf_get_current_comm().unwrap_or_default();
 
     strings(scratch, in_flight, task, outcome);

@@ -18,6 +18,7 @@ use crate::clock::TimeMs;
 use crate::event::{Cause, Outcome};
 use crate::probe::hooks::Level;
 use crate::probe::observation::Verdict;
+use crate::verify::Table;
 
 /// Everything the collector counts.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +53,8 @@ pub struct Account {
     pub rules_reloads: BTreeMap<&'static str, u64>,
     /// The sinks, by name.
     pub sinks: BTreeMap<String, Sink>,
+    /// What came of rebuilding matched events from eBPF alone.
+    pub verify: Table,
     /// From the kernel's stamp to the hand-over to the sinks.
     pub merge_latency: Histogram,
     /// From the first record or observation of an event to its completion.

@@ -9,10 +9,11 @@ pub use control::{RulesCommand, SetArgs};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Format, Level, Settings};
+use crate::config::{Bounded, Config, ConfigError, Format, Level, Settings};
 
 /// All is well.
 pub const EXIT_OK: u8 = 0;
@@ -44,6 +45,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Show the kernel's audit status
     Status(ReportArgs),
+    /// Collect for a while, and show how far what eBPF gives back is what the kernel writes
+    Verify(Box<VerifyArgs>),
     /// Say what this machine allows, and what follows from it
     Doctor(ReportArgs),
     /// List, load, check, compare and change the kernel's audit rules
@@ -87,6 +90,40 @@ impl RunArgs {
             None => Settings::default(),
         };
         self.settings.over(file).resolve()
+    }
+}
+
+/// What `verify` takes.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// How long to collect; a signal ends it sooner
+    #[arg(long, default_value = "30")]
+    pub seconds: Bounded<1, 86_400>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Config file as for `run`; its output, address and account line are left out
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The settings of `run`, given as flags.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+impl VerifyArgs {
+    /// How long to collect, and with what: the flags over what this command is about over the file over the defaults.
+    ///
+    /// # Errors
+    /// As [`RunArgs::into_config`].
+    pub fn into_config(self) -> Result<(Duration, Config), ConfigError> {
+        let seconds = Duration::from_secs(u64::from(self.seconds.get()));
+        let file = match &self.config {
+            Some(path) => Settings::from_file(path)?,
+            None => Settings::default(),
+        };
+        let own = Settings::of_verify();
+        let config = self.settings.over(own).over(file).resolve()?;
+        Ok((seconds, config))
     }
 }
 

@@ -16,10 +16,11 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::audit::status::StatusField;
+use crate::verify::Sampling;
 use settings::FILE_LIMIT;
 pub use settings::{ReceiveBufferBytes, RingBytes, Settings, SinkQueueBytes};
 pub use state::LoadState;
-pub use value::{Bounded, ByteSize, RuleKey, TelemetryPath};
+pub use value::{Bounded, ByteSize, RuleKey, TelemetryPath, VerifyPerSecond};
 
 /// Where `/metrics` is served unless told otherwise. The port lies outside 9100–9999, which Prometheus exporters share
 /// out among themselves, below the kernel's ephemeral ports (32768), and is not assigned in IANA's registry as Debian
@@ -301,6 +302,8 @@ pub struct MergeConfig {
     pub max_events: usize,
     /// How long one witness waits for the other.
     pub reorder_window: Duration,
+    /// Which matched events are rebuilt from eBPF alone and compared.
+    pub verify: Sampling,
 }
 
 /// The stream.

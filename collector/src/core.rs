@@ -17,8 +17,9 @@ use crate::correlate::limits::Limits;
 use crate::correlate::matcher::Correlator;
 use crate::event::{Cause, LossUnit, Output};
 use crate::probe::observation::Observation;
+use crate::verify::{Sampling, Verifier};
 
-/// Parse, reassemble, watch the serials, correlate.
+/// Parse, reassemble, watch the serials, correlate, verify.
 pub struct Core {
     offset: RealtimeOffset,
     input: Input,
@@ -26,6 +27,7 @@ pub struct Core {
     gaps: GapTracker,
     /// What there is to match audit events with; also reached by the pipeline when the witness or the rules change.
     pub correlator: Correlator,
+    verifier: Verifier,
     malformed: u64,
     events: Vec<AuditEvent>,
     judged: Vec<Gap>,
@@ -41,6 +43,8 @@ pub struct CoreConfig {
     pub reassembly: reassemble::Limits,
     /// How long a missing serial may still come.
     pub reorder_window: Duration,
+    /// Which matched events are rebuilt and compared.
+    pub verify: Sampling,
 }
 
 impl Core {
@@ -58,6 +62,7 @@ impl Core {
                 Limits::new(config.reassembly.timeout, config.reorder_window),
                 offset,
             ),
+            verifier: Verifier::new(config.verify),
             malformed: 0,
             events: Vec::new(),
             judged: Vec::new(),
@@ -107,6 +112,7 @@ impl Core {
     /// Lets time pass.
     pub fn tick(&mut self, now: KtimeNs, offset: RealtimeOffset) {
         self.offset = offset;
+        self.verifier.tick(now);
         // Losses of one kind are told once a tick, however many there were.
         if self.malformed > 0 {
             let malformed = std::mem::take(&mut self.malformed);
@@ -140,6 +146,11 @@ impl Core {
 
     /// What is ready for the sinks, in order.
     pub fn outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        for output in &self.outputs {
+            if let Output::Event(event) = output {
+                self.verifier.event(event);
+            }
+        }
         self.outputs.drain(..)
     }
 
@@ -151,6 +162,7 @@ impl Core {
         account.serials = self.gaps.counts();
         account.crosscheck = self.correlator.crosscheck();
         account.losses.clone_from(self.correlator.losses());
+        account.verify.clone_from(self.verifier.table());
         (account.merge_latency, account.merge_wait) = self.correlator.histograms();
     }
 
@@ -190,6 +202,7 @@ mod tests {
             source: "replay",
             reassembly: reassemble::Limits::default(),
             reorder_window: Duration::from_secs(5),
+            verify: Sampling::default(),
         };
         let mut core = Core::new(&config, RealtimeOffset(0));
         for line in [

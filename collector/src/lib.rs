@@ -30,4 +30,6 @@ pub mod metrics;
 pub mod output;
 pub mod pipeline;
 pub mod probe;
+pub mod rebuild;
 pub mod ruleset;
+pub mod verify;

@@ -4,12 +4,15 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser as _;
-use collector::cli::{self, Cli, Command, ReplayArgs, ReportArgs, RunArgs};
+use collector::account::Account;
+use collector::cli::{self, Cli, Command, ReplayArgs, ReportArgs, RunArgs, VerifyArgs};
 use collector::command::status::{self, StatusError};
 use collector::command::{self, CommandError, control, doctor, replay};
-use collector::config::{ConfigError, Level};
+use collector::config::{Config, ConfigError, Level};
 use collector::output::{identity::Identity, render::Renderer};
 use collector::pipeline::{self, RunError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,6 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(arguments) => run(*arguments),
+        Command::Verify(arguments) => verify(*arguments),
         Command::Replay(arguments) => replay(&arguments),
         Command::Status(arguments) => report_status(&arguments),
         Command::Doctor(arguments) => {
@@ -55,7 +59,23 @@ fn tell(error: &anyhow::Error, code: u8) {
 }
 
 fn run(arguments: RunArgs) -> anyhow::Result<u8> {
-    let config = arguments.into_config()?;
+    collect(arguments.into_config()?, None)?;
+    Ok(cli::EXIT_OK)
+}
+
+fn verify(arguments: VerifyArgs) -> anyhow::Result<u8> {
+    let format = match arguments.json {
+        true => command::Format::Json,
+        false => command::Format::Text,
+    };
+    let (time, config) = arguments.into_config()?;
+    let account = collect(config, Some(time))?;
+    command::verify::report(&account.verify, format, &mut io::stdout().lock())?;
+    Ok(cli::EXIT_OK)
+}
+
+/// Runs until a signal, or for `time`.
+fn collect(config: Config, time: Option<Duration>) -> anyhow::Result<Arc<Account>> {
     log_to_stderr(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -66,16 +86,26 @@ fn run(arguments: RunArgs) -> anyhow::Result<u8> {
             signal(SignalKind::interrupt())?,
         );
         let shutdown = async move {
-            either(&mut terminate, &mut interrupt).await;
+            tokio::select! {
+                () = either(&mut terminate, &mut interrupt) => {}
+                () = passed(time) => {}
+            }
             tracing::info!("stopping: draining what is on its way; a second signal ends at once");
             tokio::spawn(async move {
                 either(&mut terminate, &mut interrupt).await;
                 std::process::exit(i32::from(cli::EXIT_FAILURE));
             });
         };
-        pipeline::run(config, shutdown).await?;
-        Ok(cli::EXIT_OK)
+        Ok(pipeline::run(config, shutdown).await?)
     })
+}
+
+/// Waits for `time`; without one for ever.
+async fn passed(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

@@ -16,6 +16,7 @@ mod rules;
 mod runtime;
 mod sinks;
 mod sockets;
+mod verify;
 mod witness;
 
 use std::sync::Arc;
@@ -62,6 +63,7 @@ impl Metrics {
             sockets::add,
             witness::add,
             crosscheck::add,
+            verify::add,
             sinks::add,
             rules::add,
         ] {

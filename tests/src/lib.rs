@@ -18,6 +18,7 @@ pub mod process;
 pub mod requirement;
 pub mod stream;
 pub mod sys;
+pub mod verification;
 pub mod workload;
 
 use std::path::PathBuf;

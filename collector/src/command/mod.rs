@@ -11,6 +11,7 @@ pub mod replay;
 pub mod rules;
 pub mod set;
 pub mod status;
+pub mod verify;
 
 pub use error::CommandError;
 pub use held_signals::release as release_signals;

@@ -16,6 +16,7 @@ use crate::audit::record::Record;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::core::{Core, CoreConfig};
 use crate::output::render::Renderer;
+use crate::verify::Sampling;
 
 /// The longest line of a log that is read as one, in bytes; longer ones are cut there and what is left counts as malformed.
 const LINE_LIMIT: u64 = 1 << 20;
@@ -78,6 +79,8 @@ pub fn run(path: &Path, renderer: Renderer, out: &mut impl Write) -> Result<Acco
         source: "replay",
         reassembly,
         reorder_window: Duration::from_secs(5),
+        // There are no observations.
+        verify: Sampling::PerSecond(0),
     };
     let mut replay = Replay {
         core: Core::new(&config, RealtimeOffset(0)),

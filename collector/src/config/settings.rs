@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer};
 use super::{
     AuditConfig, Bounded, ByteSize, Config, ConfigError, DEFAULT_LISTEN, EbpfConfig, EbpfUse,
     Failure, Format, Level, Listen, MergeConfig, Mode, OutputConfig, RuleKey, RulesConfig, Target,
-    TelemetryPath, WebSettings,
+    TelemetryPath, VerifyPerSecond, WebSettings,
 };
+use crate::verify::Sampling;
 
 /// The largest config file that is read, in bytes.
 pub(super) const FILE_LIMIT: u64 = 1 << 20;
@@ -88,6 +89,9 @@ pub struct Settings {
     /// How long one witness waits for the other [default: 5000]
     #[arg(long, value_name = "MS")]
     pub reorder_window_ms: Option<Bounded<10, 60_000>>,
+    /// Most matched events in a second that are rebuilt from eBPF alone and compared, or all [default: 20]
+    #[arg(long, value_name = "EVENTS|all")]
+    pub verify_per_second: Option<VerifyPerSecond>,
     /// Where events go: stdout or a file to append to [default: stdout]
     #[arg(long, short, value_name = "stdout|FILE")]
     pub output: Option<Target>,
@@ -164,6 +168,17 @@ impl Settings {
         })
     }
 
+    /// Every event is compared, and none is written or served: another collector may run beside this one.
+    pub fn of_verify() -> Self {
+        Self {
+            output: Some(Target::File(PathBuf::from("/dev/null"))),
+            web_listen_address: Some(vec![Listen::Off]),
+            account_interval_s: Bounded::try_from(0).ok(),
+            verify_per_second: "all".parse().ok(),
+            ..Self::default()
+        }
+    }
+
     /// These settings, and those of `below` where these say nothing.
     pub fn over(self, below: Self) -> Self {
         macro_rules! over {
@@ -194,6 +209,7 @@ impl Settings {
             reassembly_timeout_ms,
             max_events,
             reorder_window_ms,
+            verify_per_second,
             output,
             format,
             sink_queue_bytes,
@@ -277,6 +293,9 @@ impl Settings {
                 reassembly_timeout: ms(self.reassembly_timeout_ms.map(Bounded::get), 2_000),
                 max_events: self.max_events.map_or(8_192, |n| n.get() as usize),
                 reorder_window: ms(self.reorder_window_ms.map(Bounded::get), 5_000),
+                verify: self
+                    .verify_per_second
+                    .map_or_else(Sampling::default, VerifyPerSecond::get),
             },
             output: OutputConfig {
                 target: self.output.unwrap_or_default(),

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::{self, Visitor};
 
+use crate::verify::Sampling;
+
 /// A whole number between two bounds, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "i64")]
@@ -98,6 +100,60 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for ByteSize<MIN, MAX
         }
 
         deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+/// How many events are compared in a second: a number, or `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyPerSecond(Sampling);
+
+impl VerifyPerSecond {
+    /// Which events that is.
+    pub const fn get(self) -> Sampling {
+        self.0
+    }
+
+    fn number(number: i64) -> Result<Self, String> {
+        Bounded::<0, 1_000_000>::try_from(number)
+            .map(|number| Self(Sampling::PerSecond(number.get())))
+    }
+}
+
+impl FromStr for VerifyPerSecond {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self(Sampling::All)),
+            _ => text
+                .parse()
+                .map_err(|_| format!("'{text}' is neither a whole number nor all"))
+                .and_then(Self::number),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for VerifyPerSecond {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SamplingVisitor;
+
+        impl Visitor<'_> for SamplingVisitor {
+            type Value = VerifyPerSecond;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of events or \"all\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                VerifyPerSecond::number(value).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                value.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(SamplingVisitor)
     }
 }
 

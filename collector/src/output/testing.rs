@@ -36,7 +36,7 @@ pub(super) fn identity() -> Identity {
     }
 }
 
-pub(super) fn audit_event(records: &[(RecordType, &str)], completion: Completion) -> AuditEvent {
+pub(crate) fn audit_event(records: &[(RecordType, &str)], completion: Completion) -> AuditEvent {
     let pairs: Vec<_> = records
         .iter()
         .map(|(record_type, body)| (record_type.0, body.as_bytes()))
@@ -44,7 +44,7 @@ pub(super) fn audit_event(records: &[(RecordType, &str)], completion: Completion
     audit_event_of(&pairs, completion)
 }
 
-pub(super) fn audit_event_of(records: &[(u16, &[u8])], completion: Completion) -> AuditEvent {
+pub(crate) fn audit_event_of(records: &[(u16, &[u8])], completion: Completion) -> AuditEvent {
     let stamp = Stamp {
         time: TIME,
         serial: Serial(455),
@@ -90,6 +90,8 @@ pub(crate) fn observation() -> Observation {
             ..Credentials::default()
         },
         audit_context: true,
+        personality: 0,
+        subject: Captured::Absent,
         tty: Captured::Absent,
         comm: b"a b"[..].into(),
         exe: Captured::Whole(b"/usr/bin/cat"[..].into()),
@@ -113,7 +115,7 @@ pub(crate) fn observation() -> Observation {
 }
 
 /// An event of which nothing but its serial is known.
-pub(super) fn event() -> Event {
+pub(crate) fn event() -> Event {
     Event {
         id: EventId::Audit {
             time: TIME,
@@ -134,7 +136,7 @@ pub(super) fn event() -> Event {
     }
 }
 
-pub(super) fn matched() -> Event {
+pub(crate) fn matched() -> Event {
     Event {
         matched_by: Some(MatchedBy::Key),
         audit: Some(audit_event(&BODIES, Completion::Eoe)),

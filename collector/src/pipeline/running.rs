@@ -126,6 +126,7 @@ impl Running {
                     ..reassemble::Limits::default()
                 },
                 reorder_window: config.merge.reorder_window,
+                verify: config.merge.verify,
             },
             RealtimeOffset::sample(),
         );

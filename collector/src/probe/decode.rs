@@ -141,6 +141,13 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
             session: sample.session,
         },
         audit_context: sample.flags & flags::AUDIT_CONTEXT != 0,
+        personality: sample.personality,
+        // No program reads it.
+        subject: if sample.flags & flags::LABELS == 0 {
+            Captured::Absent
+        } else {
+            Captured::Unreadable
+        },
         tty: Captured::Absent,
         comm: until_nul(&sample.comm).into(),
         exe: Captured::Absent,

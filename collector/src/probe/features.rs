@@ -108,6 +108,12 @@ pub(crate) fn page_size() -> u32 {
         .unwrap_or(4096)
 }
 
+/// Whether the kernel labels tasks, and so has `subj=` in what it writes of one: only then this file can be read
+/// (security/security.c `security_getprocattr`).
+pub(super) fn labels_tasks() -> bool {
+    std::fs::read("/proc/self/attr/current").is_ok_and(|label| !label.is_empty())
+}
+
 /// `uname -r`, or `?`.
 pub(crate) fn release() -> String {
     nix::sys::utsname::uname()

@@ -430,10 +430,12 @@ fn object(
 ) -> Result<Ebpf, WitnessError> {
     let log_level = config.log_level.number();
     let in_flight = config.in_flight.max(1);
+    let labels = u32::from(features::labels_tasks());
     let mut loader = EbpfLoader::new();
     loader
         .override_global("LAYOUT", layout.as_bytes(), true)
         .override_global("OWN_TGID", &config.own_tgid, true)
+        .override_global("LABELS", &labels, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RING", config.ring_bytes)
         .map_max_entries("IN_FLIGHT", in_flight);

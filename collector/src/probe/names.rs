@@ -153,6 +153,21 @@ fn of_opened(seen: &Observation, opened: &OpenedFile) -> Names {
     names
 }
 
+/// Whether the call does nothing with its path but look it up, whole: then what is not found is noted by name only.
+pub fn only_looks_up(seen: &Observation) -> bool {
+    let Some(name) = Arch(seen.arch).syscall_name(seen.syscall) else {
+        return false;
+    };
+    match name {
+        "open" | "openat" | "creat" => open_flags(seen).is_some_and(|asked| asked & O_CREAT == 0),
+        "access" | "faccessat" | "faccessat2" | "stat" | "lstat" | "stat64" | "lstat64"
+        | "newfstatat" | "fstatat64" | "statx" | "statfs" | "statfs64" | "readlink"
+        | "readlinkat" | "chdir" | "chmod" | "fchmodat" | "chown" | "lchown" | "chown32"
+        | "lchown32" | "fchownat" | "truncate" | "truncate64" | "execve" => true,
+        _ => false,
+    }
+}
+
 /// The open flags in the call's arguments; none where they are in memory (openat2).
 fn open_flags(seen: &Observation) -> Option<u64> {
     const CREAT: u64 = O_CREAT | 0o1 | 0o1000;

@@ -211,6 +211,10 @@ pub struct Observation {
     pub credentials: Credentials,
     /// Whether the task had an audit context; without one the kernel never reports its calls.
     pub audit_context: bool,
+    /// Personality, 0 for Linux's own.
+    pub personality: u32,
+    /// The label of a security module, as `subj=`; absent where the kernel labels no tasks.
+    pub subject: Captured<Box<[u8]>>,
     /// Controlling terminal, as `tty=`; absent where the process has none.
     pub tty: Captured<Box<[u8]>>,
     /// Task name, at most 15 bytes.

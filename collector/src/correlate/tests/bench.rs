@@ -185,6 +185,8 @@ pub(super) fn observation(ms: u64, fd: i64) -> Observation {
         result: Some(fd),
         credentials: Credentials::default(),
         audit_context: true,
+        personality: 0,
+        subject: Captured::Absent,
         tty: Captured::Absent,
         comm: (*b"open").into(),
         exe: Captured::Whole((*b"/bin/open").into()),

@@ -19,6 +19,7 @@ use crate::output::json::writer::Object;
 use crate::output::json::{object, record};
 use crate::probe::names;
 use crate::probe::observation::{Captured, Extent, FileInode, Observation, PathArgument};
+use crate::rebuild::rebuild;
 
 /// The id that means "unset".
 const UNSET: u32 = u32::MAX;
@@ -64,6 +65,10 @@ pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Obj
         });
     }
     record::write(parts.records, line);
+    if let (None, Some(seen)) = (&event.audit, &event.observation) {
+        let rebuilt = rebuild(seen, event.rule_keys.as_deref());
+        record::write_rebuilt(&rebuilt, line);
+    }
 }
 
 const fn matched_by_name(matched_by: MatchedBy) -> &'static str {
