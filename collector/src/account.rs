@@ -14,7 +14,7 @@ use collector_ebpf::LossReason;
 pub use breakdown::{Breakdown, Tally};
 
 use crate::audit::status::KernelStatus;
-use crate::clock::TimeMs;
+use crate::clock::{KtimeNs, TimeMs};
 use crate::event::{Cause, Outcome};
 use crate::probe::hooks::Level;
 use crate::probe::observation::Verdict;
@@ -144,6 +144,8 @@ pub struct Crosscheck {
     pub pending_events: u64,
     /// Audit events whose records came after they had been backfilled.
     pub superseded: u64,
+    /// Since when observations have been lost; none where none were within the last 10 s.
+    pub uncertain_since: Option<KtimeNs>,
 }
 
 /// The kernel's status as polled.

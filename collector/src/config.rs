@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::audit::status::StatusField;
 use crate::verify::Sampling;
 use settings::FILE_LIMIT;
-pub use settings::{ReceiveBufferBytes, RingBytes, Settings, SinkQueueBytes};
+pub use settings::{ReceiveBufferBytes, RecordQueueBytes, RingBytes, Settings, SinkQueueBytes};
 pub use state::LoadState;
 pub use value::{Bounded, ByteSize, RuleKey, TelemetryPath, VerifyPerSecond};
 
@@ -246,6 +246,10 @@ pub struct AuditConfig {
     pub immutable: bool,
     /// Receive buffer of the event socket, in bytes.
     pub receive_buffer: u64,
+    /// Whether the event socket is to receive after an overrun before it is empty, where records come by multicast.
+    pub no_enobufs: bool,
+    /// Most bytes of records read that wait for the core.
+    pub queue_bytes: u64,
     /// Whether to load the example rules.
     pub example_rules: bool,
     /// The rules to load, or to compare with.

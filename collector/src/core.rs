@@ -10,7 +10,7 @@ use crate::audit::event::AuditEvent;
 use crate::audit::gaps::{Gap, GapTracker};
 use crate::audit::parse;
 use crate::audit::reassemble::{self, Reassembler};
-use crate::audit::record::{Record, Serial};
+use crate::audit::record::{Record, RecordType, Serial};
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
 use crate::correlate::limits::Limits;
@@ -168,6 +168,10 @@ impl Core {
 
     fn parsed(&mut self, record: Record, now: KtimeNs) {
         self.input.parsed += 1;
+        if switches_off(&record) {
+            let at = self.offset.monotonic(record.stamp.time);
+            self.correlator.auditing_switched_off(at);
+        }
         // auditd's own records carry serials of its own count, and the lines of ours that have none carry 0.
         let of_kernel = !record.record_type.is_from_daemon() && record.stamp.serial != Serial(0);
         if of_kernel {
@@ -190,6 +194,14 @@ impl Core {
             self.correlator.audit_event(event, now, &mut self.outputs);
         }
     }
+}
+
+/// Whether a record tells that auditing was switched off (kernel/audit.c `audit_log_config_change`). Switching it on leaves none.
+fn switches_off(record: &Record) -> bool {
+    record.record_type == RecordType::CONFIG_CHANGE
+        && record
+            .field(b"audit_enabled")
+            .is_some_and(|enabled| enabled.as_u64() == Some(0))
 }
 
 #[cfg(test)]

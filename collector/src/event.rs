@@ -17,16 +17,19 @@ pub enum Outcome {
     Backfilled,
     /// Only the audit stream reported it.
     AuditOnly,
+    /// Only the audit stream reported it, and observations were being lost: what that means cannot be said.
+    Uncertain,
     /// The kernel stamped it, and neither witness has it.
     Unrecovered,
 }
 
 impl Outcome {
     /// Every outcome, for metrics created at zero.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Matched,
         Self::Backfilled,
         Self::AuditOnly,
+        Self::Uncertain,
         Self::Unrecovered,
     ];
 
@@ -36,6 +39,7 @@ impl Outcome {
             Self::Matched => "matched",
             Self::Backfilled => "backfilled",
             Self::AuditOnly => "audit_only",
+            Self::Uncertain => "uncertain",
             Self::Unrecovered => "unrecovered",
         }
     }
@@ -107,6 +111,8 @@ pub enum Cause {
     RingFull,
     /// The map of calls in flight was full.
     InFlightFull,
+    /// The kernel left out runs of the programs.
+    MissedRun,
     /// The collector ended before it was decided whether the event was lost.
     Stopped,
     /// The sink could not be written.
@@ -115,7 +121,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, for metrics created at zero.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BacklogLimit,
         Self::RateLimit,
         Self::OutOfMemory,
@@ -133,6 +139,7 @@ impl Cause {
         Self::WindowFull,
         Self::RingFull,
         Self::InFlightFull,
+        Self::MissedRun,
         Self::Stopped,
         Self::SinkError,
     ];
@@ -153,7 +160,7 @@ impl Cause {
             Self::QueueFull | Self::Malformed | Self::WindowFull | Self::Stopped => {
                 Stage::Collector
             }
-            Self::RingFull | Self::InFlightFull => Stage::Ebpf,
+            Self::RingFull | Self::InFlightFull | Self::MissedRun => Stage::Ebpf,
             Self::SinkError => Stage::Sink,
         }
     }
@@ -178,6 +185,7 @@ impl Cause {
             Self::WindowFull => "window_full",
             Self::RingFull => "ring_full",
             Self::InFlightFull => "in_flight_full",
+            Self::MissedRun => "missed_run",
             Self::Stopped => "stopped",
             Self::SinkError => "sink_error",
         }

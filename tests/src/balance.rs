@@ -18,6 +18,8 @@ pub struct Balance {
     pub unrecovered: u64,
     /// Only the audit stream has them.
     pub audit_only: u64,
+    /// Only the audit stream has them, at a time when observations were lost.
+    pub uncertain: u64,
 }
 
 impl Balance {
@@ -37,6 +39,7 @@ impl Balance {
             backfilled: count("backfilled"),
             unrecovered: count("unrecovered"),
             audit_only: count("audit_only"),
+            uncertain: count("uncertain"),
         }
     }
 
@@ -48,6 +51,7 @@ impl Balance {
                 "matched" => balance.matched += 1,
                 "backfilled" => balance.backfilled += 1,
                 "audit_only" => balance.audit_only += 1,
+                "uncertain" => balance.uncertain += 1,
                 _ => balance.unrecovered += 1,
             }
         }
@@ -163,8 +167,8 @@ impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} matched, {} backfilled, {} unrecovered, {} audit_only",
-            self.matched, self.backfilled, self.unrecovered, self.audit_only
+            "{} matched, {} backfilled, {} unrecovered, {} audit_only, {} uncertain",
+            self.matched, self.backfilled, self.unrecovered, self.audit_only, self.uncertain
         )
     }
 }

@@ -42,18 +42,44 @@ pub fn run<A: AsRef<OsStr>>(uid: u32, arguments: &[A]) -> anyhow::Result<Report>
 #[derive(Debug)]
 pub struct Running(std::process::Child);
 
+/// A workload that has begun and makes its calls when it is let go.
+#[derive(Debug)]
+pub struct Held(Running);
+
+impl Held {
+    /// Starts as [`start`] does.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start<A: AsRef<OsStr>>(uid: u32, arguments: &[A]) -> anyhow::Result<Self> {
+        let held = [OsStr::new("--held")].into_iter();
+        let arguments: Vec<&OsStr> = held.chain(arguments.iter().map(AsRef::as_ref)).collect();
+        spawn(uid, &arguments, Stdio::piped()).map(Self)
+    }
+
+    /// Lets it go.
+    pub fn go(mut self) -> Running {
+        drop(self.0.0.stdin.take());
+        self.0
+    }
+}
+
 /// Starts `workload ARGUMENTS` as user and group `uid`.
 ///
 /// # Errors
 /// Where it cannot be started.
 pub fn start<A: AsRef<OsStr>>(uid: u32, arguments: &[A]) -> anyhow::Result<Running> {
+    spawn(uid, arguments, Stdio::null())
+}
+
+fn spawn<A: AsRef<OsStr>>(uid: u32, arguments: &[A], stdin: Stdio) -> anyhow::Result<Running> {
     let program = crate::built_folder().join("workload");
     // It starts as root and becomes the user itself: the user may not be able to reach the program.
     Command::new(&program)
         .arg("--uid")
         .arg(uid.to_string())
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {}", program.display()))

@@ -269,6 +269,19 @@ impl EventSocket {
         Ok(socket)
     }
 
+    /// From now on the kernel tells of no overrun (`NETLINK_NO_ENOBUFS`) and puts new datagrams into the buffer as soon as
+    /// there is room, in place of dropping all until the buffer is empty. What it dropped shows in [`MemoryInfo::drops`] alone.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the option.
+    pub fn leave_out_overruns(&mut self) -> Result<(), SocketError> {
+        let set = self.socket.set_no_enobufs(true);
+        set.map_err(|source| SocketError::System {
+            operation: "set up",
+            source,
+        })
+    }
+
     fn open(delivery: Delivery, receive_buffer: Option<usize>) -> Result<Self, SocketError> {
         let mut socket = open_socket()?;
         let receive_buffer = size_receive_buffer(&socket, receive_buffer)?;

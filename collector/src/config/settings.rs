@@ -46,6 +46,12 @@ pub struct Settings {
     /// Receive buffer of the event socket [default: 16MiB]
     #[arg(long, value_name = "SIZE")]
     pub receive_buffer_bytes: Option<ReceiveBufferBytes>,
+    /// By multicast, go on receiving after an overrun before all that waits was read (NETLINK_NO_ENOBUFS) [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_enobufs: Option<bool>,
+    /// Most bytes of records that were read and wait to be matched; what comes above is dropped and counted [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub record_queue_bytes: Option<RecordQueueBytes>,
     /// Load a small example rule set, and take it out at exit [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub example_rules: Option<bool>,
@@ -128,6 +134,8 @@ pub struct Settings {
 
 /// A receive buffer: from the kernel's smallest to 1 GiB.
 pub type ReceiveBufferBytes = ByteSize<4_096, { 1 << 30 }>;
+/// The queue between the event socket and the matching: from 64 KiB to 4 GiB.
+pub type RecordQueueBytes = ByteSize<65_536, { 1 << 32 }>;
 /// A BPF ring buffer: from 64 KiB to 1 GiB.
 pub type RingBytes = ByteSize<65_536, { 1 << 30 }>;
 /// The queue of a sink: from 64 KiB to 4 GiB.
@@ -195,6 +203,8 @@ impl Settings {
             failure,
             immutable,
             receive_buffer_bytes,
+            no_enobufs,
+            record_queue_bytes,
             example_rules,
             rules,
             rules_key,
@@ -254,6 +264,12 @@ impl Settings {
                 why: "locks auditing on, and enable is false",
             });
         }
+        if mode == Mode::Daemon && self.no_enobufs == Some(true) {
+            return Err(ConfigError::Conflict {
+                setting: "no_enobufs",
+                why: "an overrun loses nothing in mode daemon, and tells that the kernel keeps records back",
+            });
+        }
         let rules = self.rules_config()?;
         let ring_bytes = self.ebpf_ring_bytes.map_or(64 << 20, ByteSize::get);
         let ring_bytes = u32::try_from(ring_bytes)
@@ -278,6 +294,8 @@ impl Settings {
                 failure: self.failure,
                 immutable: self.immutable.unwrap_or_default(),
                 receive_buffer: self.receive_buffer_bytes.map_or(16 << 20, ByteSize::get),
+                no_enobufs: self.no_enobufs.unwrap_or_default(),
+                queue_bytes: self.record_queue_bytes.map_or(64 << 20, ByteSize::get),
                 example_rules: self.example_rules.unwrap_or_default(),
                 rules,
                 reclaim: self.reclaim.unwrap_or_default(),

@@ -42,6 +42,8 @@ pub struct Poll {
     pub socket_empty: bool,
     /// Whether the kernel sends to another daemon, or to nobody, though we had been made its daemon.
     pub displaced: bool,
+    /// Why observations were lost since the last poll, one of the causes; none where none were.
+    pub unobserved: Option<Cause>,
 }
 
 impl Poll {
@@ -110,6 +112,8 @@ pub struct Evidence {
     last: Option<Poll>,
     /// From when to when, oldest first.
     unsettled: VecDeque<(KtimeNs, KtimeNs)>,
+    /// When auditing was switched off, oldest first.
+    switched_off: VecDeque<KtimeNs>,
 }
 
 impl Evidence {
@@ -119,6 +123,8 @@ impl Evidence {
     pub const UNSETTLED: usize = 64;
     /// A loss and the poll that tells of it are not atomic: the record is lost before the observation is taken.
     const SLACK: Duration = Duration::from_millis(20);
+    /// The time between two polls, and some.
+    const AROUND: Duration = Duration::from_secs(1);
 
     /// Adds a poll.
     pub fn add(&mut self, poll: Poll) {
@@ -148,6 +154,25 @@ impl Evidence {
             self.unsettled.pop_front();
         }
         self.unsettled.push_back((from, until));
+    }
+
+    /// Auditing was switched off at `at`. When it came on again is known from the next poll only.
+    pub(super) fn switched_off(&mut self, at: KtimeNs) {
+        if self.switched_off.len() == Self::CAPACITY {
+            self.switched_off.pop_front();
+        }
+        self.switched_off.push_back(at);
+    }
+
+    /// Whether auditing may have been off when a call entered in the time of `interval`.
+    fn off_at(&self, interval: &Interval, entry: KtimeNs) -> bool {
+        let enabled_now = interval.poll.status.map(|status| status.enabled);
+        let switched = |at: &KtimeNs| {
+            interval.from <= *at && *at <= interval.poll.at && *at <= entry.plus(Self::SLACK)
+        };
+        enabled_now == Some(0)
+            || interval.enabled_before == Some(0)
+            || self.switched_off.iter().any(switched)
     }
 
     /// The cause of the records the kernel counted as lost in `poll`.
@@ -200,6 +225,25 @@ impl Evidence {
             (Some(_), Some(_)) => Some(Cause::KernelUnknown),
             (reason, _) => reason.map(Cause::of_reason),
         }
+    }
+
+    /// Why the observation of an event that was stamped at `stamp` and read at `read` may have been lost. Counts are read
+    /// after the poll's time, and what waits for us is given up later than it was taken: the polls around speak as well.
+    pub(super) fn unobserved_between(&self, stamp: KtimeNs, read: KtimeNs) -> Option<Cause> {
+        let around = |interval: &&Interval| {
+            interval.from.minus(Self::AROUND) <= read
+                && stamp <= interval.poll.at.plus(Self::AROUND)
+        };
+        let mut around = self.intervals.iter().filter(around);
+        around.find_map(|interval| interval.poll.unobserved)
+    }
+
+    /// The first poll since `since` that told of lost observations.
+    pub(super) fn unobserved_since(&self, since: KtimeNs) -> Option<KtimeNs> {
+        let polls = self.intervals.iter().rev().map(|interval| interval.poll);
+        let lost = |poll: &Poll| poll.unobserved.is_some();
+        let lost = polls.take_while(|poll| poll.at >= since).filter(lost);
+        lost.last().map(|poll| poll.at)
     }
 
     /// When the last poll was made.
@@ -283,11 +327,7 @@ impl Evidence {
             if covers && poll.lost > 0 && seen == Seen::Nothing {
                 lost = Some(Self::cause_of_missing(poll));
             }
-            if interval.from <= entry
-                && (enabled_now == Some(0) || interval.enabled_before == Some(0))
-            {
-                disabled = true;
-            }
+            disabled |= interval.from <= entry && self.off_at(interval, entry);
             // A record waits in the kernel's queue before it is dropped at the socket or in our queue.
             if poll.at >= taken {
                 if seen == Seen::Queued && poll.lost > 0 {

@@ -82,6 +82,15 @@ impl Crosscheck {
         self.count(verdict, Outcome::AuditOnly, 1);
     }
 
+    /// An audit event without an observation, at a time when observations were lost.
+    pub(super) fn uncertain(&mut self, verdict: Verdict, cause: Cause) {
+        self.count(verdict, Outcome::Uncertain, 1);
+        *self
+            .by_cause
+            .entry((Outcome::Uncertain, cause))
+            .or_default() += 1;
+    }
+
     /// Events the kernel stamped that neither witness has.
     pub(super) fn unrecovered(&mut self, events: u64, cause: Cause) {
         self.expected += events;
@@ -157,6 +166,7 @@ mod tests {
         account.withdrawn(Verdict::Inferred, &keyless);
         account.unrecovered(3, Cause::KernelUnknown);
         account.audit_only(Verdict::Inferred);
+        account.uncertain(Verdict::Inferred, Cause::RingFull);
         assert!(account.balances());
         assert_eq!((account.expected, account.pending_observations), (7, 1));
         let of_key = Tally {

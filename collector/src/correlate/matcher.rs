@@ -29,6 +29,7 @@ use crate::correlate::losses::Losses;
 use crate::correlate::neighbours::Neighbours;
 use crate::correlate::observations::{Observations, Pending};
 use crate::correlate::progress::Progress;
+use crate::correlate::unexplained;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
 use crate::correlate::witness::{Rules, Witness};
 use crate::event::{Cause, LossUnit, MatchedBy, Output, State, StateChange};
@@ -46,6 +47,7 @@ pub struct Correlator {
     witness: Option<Witness>,
     observations: Observations,
     waiting: Waiting,
+    unexplained: unexplained::Queue,
     evidence: Evidence,
     neighbours: Neighbours,
     progress: Progress,
@@ -67,6 +69,10 @@ impl Correlator {
     const ORDER_SLACK: Duration = Duration::from_millis(100);
     /// Serials of calls on two CPUs may be drawn in another order than their samples are taken, by so much.
     const RACE: Duration = Duration::from_millis(1);
+    /// Longer than it takes two polls to come.
+    const POLL_WAIT: Duration = Duration::from_secs(3);
+    /// After so long without a loss of observations, nothing from before can be in doubt any more.
+    const CERTAIN_AFTER: Duration = Duration::from_secs(10);
 
     /// A correlator without a witness: every event passes as `audit_only`.
     pub fn new(limits: Limits, offset: RealtimeOffset) -> Self {
@@ -78,6 +84,7 @@ impl Correlator {
             witness: None,
             observations: Observations::default(),
             waiting: Waiting::default(),
+            unexplained: unexplained::Queue::default(),
             evidence: Evidence::default(),
             neighbours: Neighbours::default(),
             progress: Progress::default(),
@@ -125,6 +132,11 @@ impl Correlator {
     /// From `from` to `until` the kernel may have held other rules than those the witness judged by.
     pub fn rules_unsettled(&mut self, from: KtimeNs, until: KtimeNs) {
         self.evidence.rules_unsettled(from, until);
+    }
+
+    /// Auditing was switched off at `at`, and may be on again since.
+    pub fn auditing_switched_off(&mut self, at: KtimeNs) {
+        self.evidence.switched_off(at);
     }
 
     /// Other processes' calls are exempt now.
@@ -283,6 +295,15 @@ impl Correlator {
         while let Some(waiting) = self.waiting.take_older_than(waited_since) {
             self.settle_waiting(waiting, now, out);
         }
+        self.follow_certainty(now, out);
+        // Without polls, nothing will explain anything.
+        let explained = self
+            .evidence
+            .last_poll()
+            .map_or(now, |poll| poll.max(now.minus(Self::POLL_WAIT)));
+        while let Some(unexplained) = self.unexplained.take_older_than(explained) {
+            self.settle_unexplained(unexplained, now, out);
+        }
         let limits = self.limits;
         // Records that the stream has passed may still be on their way through the reassembler and the wait for a match.
         let passed = self.progress.known_at(now.minus(limits.settle_wait));
@@ -321,6 +342,9 @@ impl Correlator {
             let undecided = pending.observation.taken > passed;
             self.settle_observation(pending, undecided.then_some(Cause::Stopped), now, out);
         }
+        while let Some(unexplained) = self.unexplained.take_older_than(now) {
+            self.settle_unexplained(unexplained, now, out);
+        }
         while !self.gaps.is_empty() {
             self.settle_oldest_gap(now);
         }
@@ -332,13 +356,13 @@ impl Correlator {
     /// Whether nothing waits for its counterpart.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.len() == 0 && self.observations.len() == 0
+        self.waiting.len() + self.unexplained.len() + self.observations.len() == 0
     }
 
     /// The account of expected events.
     pub fn crosscheck(&self) -> Crosscheck {
         Crosscheck {
-            pending_events: self.waiting.len() as u64,
+            pending_events: (self.waiting.len() + self.unexplained.unobserved()) as u64,
             ..self.crosscheck.clone()
         }
     }
@@ -390,6 +414,29 @@ impl Correlator {
         } else {
             Self::TOLERANCE
         }
+    }
+
+    /// Says when observations begin to be lost, and when that is over.
+    fn follow_certainty(&mut self, now: KtimeNs, out: &mut Vec<Output>) {
+        let lost_since = self
+            .evidence
+            .unobserved_since(now.minus(Self::CERTAIN_AFTER));
+        let message = match (lost_since, self.crosscheck.uncertain_since) {
+            (Some(at), None) => {
+                self.crosscheck.uncertain_since = Some(at);
+                "observations are being lost: what the audit stream alone reports is uncertain, and events that it lost as well are not known"
+            }
+            (None, Some(_)) => {
+                self.crosscheck.uncertain_since = None;
+                "no observations are being lost any more: every event is accounted for again"
+            }
+            _ => return,
+        };
+        out.push(Output::State(State {
+            time: self.offset.wall(now),
+            what: StateChange::WitnessChanged,
+            message: message.to_owned(),
+        }));
     }
 
     fn follow_clock(&mut self, now: KtimeNs, offset: RealtimeOffset, out: &mut Vec<Output>) {

@@ -19,6 +19,7 @@ pub mod matcher;
 mod neighbours;
 mod observations;
 mod progress;
+mod unexplained;
 mod waiting;
 pub mod witness;
 

@@ -18,7 +18,7 @@ use crate::audit::record::{Serial, Stamp};
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
-use crate::event::{Cause, MatchedBy, Outcome, Output};
+use crate::event::{Cause, MatchedBy, Outcome, Output, StateChange};
 use crate::probe::hooks::Level;
 use crate::probe::observation::{Captured, Observation, Verdict};
 use crate::probe::places::Places;

@@ -55,6 +55,8 @@ pub(super) fn add(families: &mut Families, account: &Account) {
     ] {
         families.set("crosscheck_pending_events", &[source], Number(pending));
     }
+    let uncertain = u32::from(crosscheck.uncertain_since.is_some());
+    families.set("crosscheck_uncertain", &[], uncertain);
     families.histogram("merge_latency_seconds", &[], &account.merge_latency);
     families.histogram("merge_wait_seconds", &[], &account.merge_wait);
 }

@@ -25,6 +25,14 @@ pub fn line(account: &Account) -> String {
         " | from audit alone {audit_only} | kernel lost {} records",
         account.kernel.lost
     );
+    let uncertain = crosscheck.total(Outcome::Uncertain);
+    if uncertain > 0 {
+        let _ = write!(
+            line,
+            ", uncertain {uncertain}{}",
+            causes(account, Outcome::Uncertain)
+        );
+    }
     for (cause, count) in &account.losses {
         let _ = write!(line, ", {} {count}", cause.name());
     }

@@ -224,6 +224,7 @@ impl Merge {
         let new = |last: &mut u64, total: u64| total.saturating_sub(std::mem::replace(last, total));
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (reasons, unexplained) = self.last.explain(&polled);
+        let unobserved = self.ebpf_losses(&polled, at);
         let last = &mut self.last;
         let drops = new(&mut last.drops, polled.socket.drops);
         let overruns = new(&mut last.overruns, polled.socket.overruns);
@@ -245,6 +246,7 @@ impl Merge {
             queue_full: new(&mut last.queue_full, read(&self.reader.queue_full)),
             socket_empty: polled.socket_empty && datagrams_empty,
             displaced: polled.displaced,
+            unobserved,
         };
         let truncated = new(&mut last.truncated, read(&self.reader.truncated));
         let replaced = new(
@@ -265,7 +267,6 @@ impl Merge {
                 "another process tried to take the audit pid".to_owned(),
             );
         }
-        self.ebpf_losses(&polled, at);
         self.status_changes(polled.status);
         self.published.kernel = polled.kernel;
         self.published.sockets.insert("events", polled.socket);
@@ -275,22 +276,26 @@ impl Merge {
         self.published.rules_reloads = polled.rules_reloads;
     }
 
-    fn ebpf_losses(&mut self, polled: &Polled, at: KtimeNs) {
-        let Some(ebpf) = &polled.ebpf else { return };
+    /// Tells of observations lost since the last poll; the first of their causes.
+    fn ebpf_losses(&mut self, polled: &Polled, at: KtimeNs) -> Option<Cause> {
+        let ebpf = polled.ebpf.as_ref()?;
+        let mut first = None;
         for (reason, cause) in [
             ("ring_full", Cause::RingFull),
             ("in_flight_full", Cause::InFlightFull),
             ("queue_full", Cause::QueueFull),
             ("undecodable", Cause::Malformed),
-            ("missed_run", Cause::InFlightFull),
+            ("missed_run", Cause::MissedRun),
         ] {
             let total = ebpf.dropped.get(reason).copied().unwrap_or_default();
             let last = self.last.ebpf_dropped.entry(reason).or_default();
             let count = total.saturating_sub(std::mem::replace(last, total));
             if count > 0 {
                 self.core.lose(cause, count, LossUnit::Observations, at);
+                first = first.or(Some(cause));
             }
         }
+        first
     }
 
     fn status_changes(&mut self, status: Option<KernelStatus>) {

@@ -18,8 +18,6 @@ use crate::pipeline::sys;
 
 /// Packets that may wait for the core; a packet is at most one batch of the socket.
 pub(super) const QUEUE_PACKETS: usize = 2_048;
-/// Bytes that may wait for the core in all packets together.
-pub(super) const QUEUE_BYTES: u64 = 64 << 20;
 
 /// How long reading may go on after the stop.
 const LAST_READ: Duration = Duration::from_millis(300);
@@ -41,12 +39,19 @@ pub(super) struct Counts {
     pub(super) queued_bytes: AtomicU64,
 }
 
+/// The queue to the core.
+pub(super) struct Queue {
+    pub(super) core: mpsc::Sender<Arc<Packet>>,
+    /// Bytes that may wait in all packets together; a packet finds room in an empty queue whatever its size.
+    pub(super) bytes: u64,
+    pub(super) counts: Arc<Counts>,
+}
+
 /// Reads until `stop` turns true, then what is left, then ends.
 pub(super) async fn read(
     socket: EventSocket,
     mut capture: Option<CaptureWriter>,
-    core: mpsc::Sender<Arc<Packet>>,
-    counts: Arc<Counts>,
+    queue: Queue,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), ReceiveError> {
     let mut socket = sys::watch_socket(socket).map_err(|source| ReceiveError { source })?;
@@ -57,13 +62,7 @@ pub(super) async fn read(
             // Beside a busy daemon records never end.
             let end = KtimeNs::now().plus(LAST_READ);
             while KtimeNs::now() < end
-                && receive(
-                    socket.get_mut(),
-                    &mut batch,
-                    capture.as_mut(),
-                    &core,
-                    &counts,
-                )?
+                && receive(socket.get_mut(), &mut batch, capture.as_mut(), &queue)?
             {
                 tokio::task::yield_now().await;
             }
@@ -75,7 +74,7 @@ pub(super) async fn read(
         tokio::select! {
             ready = socket.readable_mut() => {
                 let mut ready = ready.map_err(|source| ReceiveError { source })?;
-                if !receive(ready.get_inner_mut(), &mut batch, capture.as_mut(), &core, &counts)? {
+                if !receive(ready.get_inner_mut(), &mut batch, capture.as_mut(), &queue)? {
                     ready.clear_ready();
                 }
             }
@@ -101,55 +100,58 @@ fn receive(
     socket: &mut EventSocket,
     batch: &mut Batch,
     capture: Option<&mut CaptureWriter>,
-    core: &mpsc::Sender<Arc<Packet>>,
-    counts: &Counts,
+    queue: &Queue,
 ) -> Result<bool, ReceiveError> {
     match socket.receive(batch, Batch::MAX_DATAGRAMS)? {
         Received::Empty => return Ok(false),
         Received::Overrun => {
-            counts.overruns.fetch_add(1, Ordering::Relaxed);
+            queue.counts.overruns.fetch_add(1, Ordering::Relaxed);
         }
         Received::Datagrams(_) => {
             if let Some(capture) = capture {
                 batch.iter().for_each(|datagram| capture.write(&datagram));
             }
-            hand_on(batch, core, counts);
+            queue.hand_on(batch);
         }
     }
     Ok(true)
 }
 
-fn hand_on(batch: &Batch, core: &mpsc::Sender<Arc<Packet>>, counts: &Counts) {
-    let mut packet = Packet::default();
-    for datagram in batch.iter() {
-        match datagram.kind() {
-            Kind::Record => {
-                counts
-                    .truncated
-                    .fetch_add(u64::from(datagram.truncated()), Ordering::Relaxed);
-                packet.push(datagram.message_type, datagram.arrived, datagram.payload);
+impl Queue {
+    fn hand_on(&self, batch: &Batch) {
+        let counts = &self.counts;
+        let mut packet = Packet::default();
+        for datagram in batch.iter() {
+            match datagram.kind() {
+                Kind::Record => {
+                    counts
+                        .truncated
+                        .fetch_add(u64::from(datagram.truncated()), Ordering::Relaxed);
+                    packet.push(datagram.message_type, datagram.arrived, datagram.payload);
+                }
+                // The kernel asks the same when we give the pid back ourselves.
+                Kind::Replace { pid } if pid != Some(std::process::id()) => {
+                    counts.replace_requests.fetch_add(1, Ordering::Relaxed);
+                }
+                Kind::Replace { .. }
+                | Kind::Acknowledgement { .. }
+                | Kind::Done
+                | Kind::Reply
+                | Kind::Control => {}
             }
-            // The kernel asks the same when we give the pid back ourselves.
-            Kind::Replace { pid } if pid != Some(std::process::id()) => {
-                counts.replace_requests.fetch_add(1, Ordering::Relaxed);
-            }
-            Kind::Replace { .. }
-            | Kind::Acknowledgement { .. }
-            | Kind::Done
-            | Kind::Reply
-            | Kind::Control => {}
         }
-    }
-    if packet.is_empty() {
-        return;
-    }
-    let packet = Arc::new(packet);
-    let bytes = packet.n_bytes() as u64;
-    let room = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES;
-    if !room || core.try_send(Arc::clone(&packet)).is_err() {
-        counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        counts
-            .queue_full
-            .fetch_add(packet.len() as u64, Ordering::Relaxed);
+        if packet.is_empty() {
+            return;
+        }
+        let packet = Arc::new(packet);
+        let bytes = packet.n_bytes() as u64;
+        let waiting = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let room = waiting == 0 || waiting + bytes <= self.bytes;
+        if !room || self.core.try_send(Arc::clone(&packet)).is_err() {
+            counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            counts
+                .queue_full
+                .fetch_add(packet.len() as u64, Ordering::Relaxed);
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::audit::reassemble;
 use crate::audit::socket::{Delivery, EventSocket, Grant, ReceiveError, SocketError};
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset};
-use crate::config::{Config, Mode};
+use crate::config::{AuditConfig, Config, Mode};
 use crate::core::{Core, CoreConfig};
 use crate::correlate::witness;
 use crate::event::StateChange;
@@ -82,7 +82,7 @@ impl Running {
         let delivery = delivery(config.audit.mode, &client.status()?);
         // Before we listen: the kernel reports each program that is loaded.
         let loaded = Loaded::new(&config.ebpf)?;
-        let mut socket = open_socket(delivery, config.audit.receive_buffer)?;
+        let mut socket = open_socket(delivery, &config.audit)?;
         let capture = config
             .audit
             .capture
@@ -211,8 +211,11 @@ impl Running {
         let reader = tokio::spawn(netlink::read(
             socket,
             capture,
-            packets,
-            reader_counts,
+            netlink::Queue {
+                core: packets,
+                bytes: config.audit.queue_bytes,
+                counts: reader_counts,
+            },
             stopping.clone(),
         ));
         let ring_reader = ring.map(|ring| {
@@ -342,19 +345,22 @@ fn source(delivery: Delivery) -> &'static str {
     }
 }
 
-fn open_socket(delivery: Delivery, receive_buffer: u64) -> Result<EventSocket, SocketError> {
-    let wished = usize::try_from(receive_buffer).ok();
-    let socket = match delivery {
+fn open_socket(delivery: Delivery, config: &AuditConfig) -> Result<EventSocket, SocketError> {
+    let wished = usize::try_from(config.receive_buffer).ok();
+    let mut socket = match delivery {
         Delivery::Unicast => EventSocket::unicast(wished)?,
         Delivery::Multicast => EventSocket::multicast(wished)?,
     };
     let got = socket.receive_buffer();
     if got.grant == Grant::Limited {
         tracing::warn!(
-            wished = receive_buffer,
+            wished = config.receive_buffer,
             got = got.bytes,
             "the receive buffer is smaller than wished: raise net.core.rmem_max or give the collector CAP_NET_ADMIN"
         );
+    }
+    if delivery == Delivery::Multicast && config.no_enobufs {
+        socket.leave_out_overruns()?;
     }
     Ok(socket)
 }

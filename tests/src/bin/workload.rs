@@ -23,6 +23,9 @@ struct Cli {
     /// Have this directory for a root, before that
     #[arg(long)]
     chroot: Option<PathBuf>,
+    /// Wait for the end of standard input before the first call
+    #[arg(long)]
+    held: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -37,6 +40,9 @@ enum Command {
         /// Calls of each
         #[arg(long)]
         count: u32,
+        /// The number of the first call
+        #[arg(long, default_value_t = 1)]
+        first: u32,
         /// The file
         #[arg(long, default_value = "/dev/null")]
         path: PathBuf,
@@ -91,17 +97,21 @@ fn main() -> anyhow::Result<()> {
     if let Some(uid) = cli.uid {
         become_user(uid)?;
     }
+    if cli.held {
+        io::copy(&mut io::stdin(), &mut io::sink())?;
+    }
     let report = match cli.command {
         Command::Open {
             processes,
             count,
+            first,
             path,
             identical,
         } => {
             let numbering = if identical {
                 Numbering::Identical
             } else {
-                Numbering::Numbered
+                Numbering::From(first)
             };
             open(processes, count, &c_string(path.as_os_str())?, numbering)?
         }
@@ -126,16 +136,18 @@ fn become_user(uid: u32) -> anyhow::Result<()> {
 
 #[derive(Clone, Copy)]
 enum Numbering {
-    Numbered,
+    From(u32),
     Identical,
 }
 
 impl Numbering {
-    /// The mode argument of call `call` of process or thread `maker`, both from 0. It starts at 1: 0 is what a call
-    /// without a number has.
+    /// As most commands number their calls: 0 is what a call without a number has.
+    const FROM_ONE: Self = Self::From(1);
+
+    /// The mode argument of call `call` of process or thread `maker`, both from 0.
     fn mode(self, maker: u32, call: u32) -> u32 {
         match self {
-            Self::Numbered => (maker << 24) | (call + 1),
+            Self::From(first) => (maker << 24) | (call + first),
             Self::Identical => 0,
         }
     }
@@ -254,7 +266,7 @@ fn compat(count: u32) -> anyhow::Result<Report> {
     ensure!(sys::compat_getppid() > 0, "getppid failed");
     let mut report = Report::default();
     for call in 0..count {
-        let result = sys::compat_openat(c"/dev/null", Numbering::Numbered.mode(0, call));
+        let result = sys::compat_openat(c"/dev/null", Numbering::FROM_ONE.mode(0, call));
         report.add(&result);
         if let Ok(descriptor) = result {
             sys::close(descriptor);
@@ -276,7 +288,7 @@ fn in_threads(threads: u32, count: u32) -> anyhow::Result<Report> {
                 let path = CString::from(c"/dev/null");
                 let mut report = Report::default();
                 for call in 0..count {
-                    report.add(&open_once(&path, Numbering::Numbered.mode(maker, call)));
+                    report.add(&open_once(&path, Numbering::FROM_ONE.mode(maker, call)));
                 }
                 report
             })
@@ -301,7 +313,7 @@ fn forks(count: u32) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for call in 0..count {
         let pid = sys::in_child(|| {
-            let result = open_once(&path, Numbering::Numbered.mode(0, call));
+            let result = open_once(&path, Numbering::FROM_ONE.mode(0, call));
             assert!(result.is_ok(), "{result:?}");
         })?;
         report.pids.push(pid);

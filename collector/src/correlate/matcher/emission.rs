@@ -9,6 +9,7 @@ use crate::audit::records::split_keys;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::correlate::ledger::Subject;
 use crate::correlate::observations::Pending;
+use crate::correlate::unexplained::Lack;
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
 use crate::probe::observation::{Observation, Verdict};
 
@@ -29,6 +30,30 @@ impl Correlator {
         now: KtimeNs,
         out: &mut Vec<Output>,
     ) {
+        let observation = &pending.observation;
+        self.progress
+            .note(now, observation.taken.minus(Self::ORDER_SLACK));
+        self.neighbours.note(observation.taken, event.stamp.serial);
+        let said = observation.report.and_then(|report| report.first_lost);
+        if said.is_none() && !is_whole(&event) {
+            let observation = pending;
+            return self.explain_later(event, part, Lack::Records { observation, by }, now, out);
+        }
+        let cause = said.map(Cause::of_reason);
+        self.hand_over_matched(event, part, pending, by, cause, now, out);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the event's parts")]
+    pub(super) fn hand_over_matched(
+        &mut self,
+        event: AuditEvent,
+        part: u16,
+        pending: Pending,
+        by: MatchedBy,
+        cause: Option<Cause>,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
         let observation = pending.observation;
         let rule_keys = self.rule_keys(&observation);
         let subject = match keys_of(&event).as_deref() {
@@ -36,11 +61,7 @@ impl Correlator {
             None => Subject::new(&observation, rule_keys.as_deref()),
         };
         self.crosscheck.matched(observation.verdict, &subject);
-        self.progress
-            .note(now, observation.taken.minus(Self::ORDER_SLACK));
-        self.neighbours.note(observation.taken, event.stamp.serial);
         self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
-        let cause = self.cause_of_lack(&event, &observation);
         out.push(Output::Event(Box::new(Event {
             cause,
             matched_by: Some(by),
@@ -51,20 +72,15 @@ impl Correlator {
         })));
     }
 
-    /// Why an event that came lacks records; none where it has them all, for all that is known.
-    fn cause_of_lack(&self, event: &AuditEvent, observation: &Observation) -> Option<Cause> {
-        if let Some(reason) = observation.report.and_then(|report| report.first_lost) {
-            return Some(Cause::of_reason(reason));
-        }
-        let syscall = |record: &Record| record.record_type == RecordType::SYSCALL;
-        let whole = event.completion == Completion::Eoe && event.records.iter().any(syscall);
-        (!whole).then(|| match observation.report {
+    /// Why an event that came lacks records.
+    pub(super) fn cause_of_lack(&self, observation: &Observation) -> Cause {
+        match observation.report {
             Some(_) => self.evidence.cause(observation, self.level()),
             None => {
                 let taken = observation.taken;
                 self.evidence.cause_between(observation.entry, taken, taken)
             }
-        })
+        }
     }
 
     pub(super) fn emit_superseding(
@@ -91,26 +107,34 @@ impl Correlator {
         out: &mut Vec<Output>,
     ) {
         self.crosscheck.unwatched += 1;
-        self.emit_audit_only(event, None, part, now, out);
+        self.emit_audit_alone(event, None, None, part, now, out);
     }
 
-    pub(super) fn emit_audit_only(
+    /// Hands over an event without an observation; `unobserved` says why that may have been lost.
+    pub(super) fn emit_audit_alone(
         &mut self,
         event: AuditEvent,
         verdict: Option<Verdict>,
+        unobserved: Option<Cause>,
         part: u16,
         now: KtimeNs,
         out: &mut Vec<Output>,
     ) {
         self.observe(event.stamp.time, event.first_read, now);
-        let cause = matches!(event.completion, Completion::Timeout).then(|| {
+        let cause_of_lack = || {
             let stamp = self.offset.monotonic(event.stamp.time);
             self.evidence.cause_between(stamp, stamp, event.first_read)
-        });
+        };
+        let lacks = matches!(event.completion, Completion::Timeout);
+        let cause = unobserved.or_else(|| lacks.then(cause_of_lack));
+        let outcome = match unobserved {
+            Some(_) => Outcome::Uncertain,
+            None => Outcome::AuditOnly,
+        };
         out.push(Output::Event(Box::new(Event {
             verdict,
             cause,
-            ..audit_event(event, Outcome::AuditOnly, part)
+            ..audit_event(event, outcome, part)
         })));
     }
 
@@ -126,6 +150,13 @@ fn keys_of(event: &AuditEvent) -> Option<Vec<Vec<u8>>> {
     let mut records = event.records.iter();
     let syscall = records.find(|record| record.record_type == RecordType::SYSCALL)?;
     syscall.field(b"key").map(split_keys)
+}
+
+/// Whether an event has all its records, for all that is known. A late one is the rest of one that began earlier.
+fn is_whole(event: &AuditEvent) -> bool {
+    let syscall = |record: &Record| record.record_type == RecordType::SYSCALL;
+    let ended = matches!(event.completion, Completion::Eoe | Completion::Late);
+    ended && event.records.iter().any(syscall)
 }
 
 /// The part of an [`Event`] that follows from its audit side.

@@ -12,6 +12,7 @@ use crate::correlate::key::MatchKey;
 use crate::correlate::ledger::Subject;
 use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
+use crate::correlate::unexplained::{Lack, Unexplained};
 use crate::correlate::waiting::WaitingEvent;
 use crate::correlate::witness::Witness;
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
@@ -79,10 +80,57 @@ impl Correlator {
         match witness.and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read))
         {
             Some(verdict) => {
-                self.crosscheck.audit_only(verdict);
-                self.emit_audit_only(event, Some(verdict), part, now, out);
+                let lack = Lack::Observation { verdict, stamp };
+                self.explain_later(event, part, lack, now, out);
             }
             None => self.emit_unwatched(event, part, now, out),
+        }
+    }
+
+    /// Keeps an event until it can be told why it lacks something.
+    pub(super) fn explain_later(
+        &mut self,
+        event: AuditEvent,
+        part: u16,
+        lack: Lack,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        self.unexplained.push(Unexplained {
+            event,
+            part,
+            lack,
+            since: now,
+        });
+        if self.unexplained.len() > self.limits.max_events
+            && let Some(oldest) = self.unexplained.take_older_than(now)
+        {
+            self.settle_unexplained(oldest, now, out);
+        }
+    }
+
+    pub(super) fn settle_unexplained(
+        &mut self,
+        unexplained: Unexplained,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        let Unexplained {
+            event, part, lack, ..
+        } = unexplained;
+        match lack {
+            Lack::Observation { verdict, stamp } => {
+                let lost = self.evidence.unobserved_between(stamp, event.first_read);
+                match lost {
+                    Some(cause) => self.crosscheck.uncertain(verdict, cause),
+                    None => self.crosscheck.audit_only(verdict),
+                }
+                self.emit_audit_alone(event, Some(verdict), lost, part, now, out);
+            }
+            Lack::Records { observation, by } => {
+                let cause = self.cause_of_lack(&observation.observation);
+                self.hand_over_matched(event, part, observation, by, Some(cause), now, out);
+            }
         }
     }
 

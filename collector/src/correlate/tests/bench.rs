@@ -163,6 +163,7 @@ pub(super) fn quiet() -> Poll {
         queue_full: 0,
         socket_empty: true,
         displaced: false,
+        unobserved: None,
     }
 }
 

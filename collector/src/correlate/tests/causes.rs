@@ -283,3 +283,75 @@ fn what_the_stream_had_not_passed_at_the_end_is_not_called_lost_by_the_kernel() 
     let causes: Vec<_> = bench.events().iter().map(|event| event.cause).collect();
     assert_eq!(causes, [Some(Cause::BacklogLimit), Some(Cause::Stopped)]);
 }
+
+#[test]
+fn where_observations_were_lost_an_event_without_one_is_uncertain_and_says_why() {
+    let outcome = |unobserved, stamped: u64| {
+        let mut bench = Bench::new();
+        let unobserved = |ms| (2_000..3_000).contains(&ms).then_some(unobserved).flatten();
+        for ms in [
+            1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 9_000,
+        ] {
+            if ms == stamped + 500 {
+                bench.event(syscall_event(stamped, 5, 3));
+            }
+            bench.tick(ms);
+            bench.poll(
+                ms,
+                Poll {
+                    unobserved: unobserved(ms),
+                    ..drained()
+                },
+            );
+        }
+        let event = bench.events()[0];
+        let crosscheck = bench.correlator.crosscheck();
+        assert!(crosscheck.balances());
+        assert_eq!(crosscheck.total(event.outcome), 1);
+        (event.outcome, event.cause)
+    };
+    let full = Some(Cause::RingFull);
+    assert_eq!(outcome(full, 1_500), (Outcome::Uncertain, full));
+    assert_eq!(outcome(None, 1_500), (Outcome::AuditOnly, None));
+    assert_eq!(outcome(full, 4_500), (Outcome::AuditOnly, None));
+}
+
+#[test]
+fn that_observations_are_lost_is_told_once_and_so_is_its_end() {
+    let mut bench = Bench::new();
+    let mut told = Vec::new();
+    for second in 1..40 {
+        let lost = [3, 4, 9].contains(&second);
+        bench.poll(
+            second * 1_000,
+            Poll {
+                unobserved: lost.then_some(Cause::RingFull),
+                ..drained()
+            },
+        );
+        bench.tick(second * 1_000 + 50);
+        if let Some(Output::State(state)) = bench.out.pop() {
+            told.push((second, state.what));
+        }
+    }
+    let changed = StateChange::WitnessChanged;
+    assert_eq!(told, [(3, changed), (19, changed)]);
+    assert_eq!(bench.correlator.crosscheck().uncertain_since, None);
+}
+
+#[test]
+fn auditing_that_was_off_for_less_than_the_time_between_two_polls_is_known_by_its_record() {
+    let cause = |observed: u64| {
+        let mut bench = Bench::new();
+        bench.poll(1_000, drained());
+        bench.correlator.auditing_switched_off(at(1_300));
+        bench.observe(observation(observed, 3));
+        bench.poll(2_000, drained());
+        bench.poll(3_000, drained());
+        bench.tick(8_000);
+        bench.events()[0].cause
+    };
+    assert_eq!(cause(1_200), Some(Cause::KernelUnknown));
+    assert_eq!(cause(1_400), Some(Cause::AuditDisabled));
+    assert_eq!(cause(2_400), Some(Cause::KernelUnknown));
+}

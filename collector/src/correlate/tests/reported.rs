@@ -283,6 +283,8 @@ fn a_call_that_no_rule_names_is_expected_where_the_kernel_reported_it() {
     bench.observe(reported(1_000, Some(8), None));
     bench.poll(2_000, drained());
     bench.tick(7_000);
+    bench.poll(7_500, drained());
+    bench.tick(7_550);
     assert_eq!(
         outcomes(&bench),
         [

@@ -1,0 +1,90 @@
+//! What the witness itself loses: nothing that it did not see is taken for certain.
+
+use audit_collector_tests::requirement;
+use collector::audit::status::StatusChange;
+
+use super::*;
+
+#[test]
+fn a_full_ring_makes_what_audit_alone_has_uncertain_and_says_so() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let uid = 60_151;
+    let mut guard = auditing_opens_of(uid);
+    let flags = ["--receive-buffer-bytes=64MiB", "--ebpf-ring-bytes=64KiB"];
+    let mut collector = start(&[&DAEMON, &flags]);
+    open(uid, 100);
+    collector.settle(100, patience(SETTLE_TIME)).unwrap();
+    let certain = collector.metrics().unwrap();
+    assert_eq!(certain.sum("crosscheck_uncertain", &[]), Some(0.0));
+    while_stopped(collector.pid(), || {
+        open_from(uid, 101, 1_000);
+        wait_for_an_empty_queue(&mut guard);
+    });
+    let outcome = [("outcome", "uncertain")];
+    let dropped = [("reason", "ring_full")];
+    let metrics = once_counted(&collector, "ebpf_ringbuf_dropped_events_total", &dropped, 1);
+    assert_eq!(metrics.sum("crosscheck_uncertain", &[]), Some(1.0));
+    let dropped = metrics.count("ebpf_ringbuf_dropped_events_total", &dropped);
+    once_counted(&collector, "crosscheck_events_total", &outcome, dropped);
+    let metrics = collector
+        .settle(1_100 - dropped, patience(SETTLE_TIME))
+        .unwrap();
+    let stream = stop(collector, &metrics, uid);
+    assert_eq!(
+        outcomes(&stream, uid, 1_100),
+        [
+            (("matched", None), 1_100 - dropped),
+            (("uncertain", Some("ring_full")), dropped),
+        ]
+        .into()
+    );
+    assert!(dropped >= 800, "only {dropped}");
+    assert_eq!(stream.losses(), [("ring_full", dropped)].into());
+    let begun = stream.states("witness_changed").next().unwrap();
+    assert!(
+        begun["message"].to_string().contains("being lost"),
+        "{begun}"
+    );
+}
+
+#[test]
+fn what_neither_witness_has_is_counted_by_its_serials() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let uid = 60_152;
+    let mut guard = auditing_opens_of(uid);
+    let change = StatusChange {
+        enabled: Some(1),
+        rate_limit: Some(0),
+        backlog_limit: Some(65_536),
+        ..StatusChange::default()
+    };
+    guard.set(&change).unwrap();
+    let flags = [
+        "--mode=multicast",
+        "--ebpf=on",
+        "--receive-buffer-bytes=4096",
+        "--ebpf-ring-bytes=64KiB",
+    ];
+    let mut collector = start(&[&flags]);
+    while_stopped(collector.pid(), || {
+        open(uid, 1_000);
+        wait_for_an_empty_queue(&mut guard);
+    });
+    let events = [("socket", "events")];
+    once_counted(&collector, "netlink_dropped_records_total", &events, 1);
+    write_a_record();
+    let missing = once_counted(&collector, "serial_missing_total", &[], 900);
+    let missing = missing.count("serial_missing_total", &[]);
+    let metrics = collector.settle(1_000, patience(SETTLE_TIME)).unwrap();
+    let balance = Balance::of_metrics(&metrics);
+    println!("{balance}; {missing} serials missing");
+    // Every event has come, or was given back, or is missed by its serial.
+    assert_eq!(balance.settled() + balance.uncertain, 1_000, "{balance}");
+    assert_eq!(missing, balance.backfilled + balance.unrecovered);
+    assert!(balance.unrecovered >= 800, "{balance}");
+    stop(collector, &metrics, uid);
+}
