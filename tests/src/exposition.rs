@@ -1,7 +1,7 @@
 //! What a Prometheus scraper would see.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ pub struct Answer {
     pub status: u16,
     /// The header lines, names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body.
+    /// The body as text; as it came where it is compressed, with what is no text replaced.
     pub body: String,
+    /// The body's bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// `GET path` from `address`, as plain as HTTP/1.1 allows.
@@ -23,21 +25,52 @@ pub struct Answer {
 /// # Errors
 /// Where there is no answer within 5 s or it is not HTTP.
 pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
+    get_with(address, path, &[])
+}
+
+/// [`get`] with further header lines.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_with(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> anyhow::Result<Answer> {
     let wait = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&address, wait)
         .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(wait))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut text = String::new();
-    stream
-        .read_to_string(&mut text)
-        .context("no whole answer")?;
-    let (head, body) = text
-        .split_once("\r\n\r\n")
+    exchange(&mut stream, path, headers)
+}
+
+/// One request and its answer on a connection that ends then.
+///
+/// # Errors
+/// Where the connection breaks, or what comes is not HTTP.
+pub fn exchange(
+    stream: &mut (impl Read + Write),
+    path: &str,
+    headers: &[(&str, &str)],
+) -> anyhow::Result<Answer> {
+    let lines: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).context("no whole answer")?;
+    parse(&all)
+}
+
+fn parse(answer: &[u8]) -> anyhow::Result<Answer> {
+    let head = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
         .context("the answer has no end of its header")?;
+    let body = &answer[head + 4..];
+    let head = std::str::from_utf8(&answer[..head])?;
     let mut lines = head.lines();
     let status = lines
         .next()
@@ -47,27 +80,33 @@ pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let body = match headers.get("transfer-encoding") {
+    let bytes = match headers.get("transfer-encoding") {
         Some(coding) if coding == "chunked" => dechunk(body)?,
         _ => body.to_owned(),
     };
     Ok(Answer {
         status,
         headers,
-        body,
+        body: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes,
     })
 }
 
-fn dechunk(mut body: &str) -> anyhow::Result<String> {
-    let mut whole = String::new();
+fn dechunk(mut body: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut whole = Vec::new();
     loop {
-        let (length, rest) = body.split_once("\r\n").context("a chunk has no length")?;
-        let length = usize::from_str_radix(length, 16).context("a chunk's length is no number")?;
+        let line = body.windows(2).position(|window| window == b"\r\n");
+        let line = line.context("a chunk has no length")?;
+        let length = std::str::from_utf8(&body[..line])
+            .ok()
+            .and_then(|length| usize::from_str_radix(length, 16).ok())
+            .context("a chunk's length is no number")?;
+        let rest = &body[line + 2..];
         if length == 0 {
             return Ok(whole);
         }
         ensure!(rest.len() >= length + 2, "a chunk is cut short");
-        whole.push_str(&rest[..length]);
+        whole.extend_from_slice(&rest[..length]);
         body = &rest[length + 2..];
     }
 }
@@ -166,7 +205,10 @@ mod tests {
 
     #[test]
     fn chunks_are_put_together() {
-        assert_eq!(dechunk("3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n").unwrap(), "abcd");
-        assert!(dechunk("9\r\nabc\r\n").is_err());
+        assert_eq!(
+            dechunk(b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n").unwrap(),
+            b"abcd"
+        );
+        assert!(dechunk(b"9\r\nabc\r\n").is_err());
     }
 }

@@ -19,6 +19,7 @@ pub mod requirement;
 pub mod stream;
 pub mod sys;
 pub mod verification;
+pub mod tls;
 pub mod workload;
 
 use std::path::PathBuf;

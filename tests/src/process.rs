@@ -88,7 +88,7 @@ impl Collector {
         let child = command()
             .arg("run")
             .arg(format!("--output={}", output.display()))
-            .arg(format!("--listen={address}"))
+            .arg(format!("--web.listen-address={address}"))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -145,6 +145,11 @@ impl Collector {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it serves HTTP.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A folder that goes when the collector does.
