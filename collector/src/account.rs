@@ -5,6 +5,7 @@
 
 mod breakdown;
 mod identities;
+mod rule_events;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use collector_ebpf::LossReason;
 
 pub use breakdown::{Breakdown, Tally};
+pub use rule_events::RuleEvents;
 
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, TimeMs};
@@ -51,6 +53,10 @@ pub struct Account {
     pub rules_in_sync: Option<bool>,
     /// How often the configured rules were put back, by result (`done`, `failed`).
     pub rules_reloads: BTreeMap<&'static str, u64>,
+    /// Events by the key of the rule that reported them.
+    pub rule_events: RuleEvents,
+    /// The canary; none where none is sent.
+    pub canary: Option<Canary>,
     /// The sinks, by name.
     pub sinks: BTreeMap<String, Sink>,
     /// What came of rebuilding matched events from eBPF alone.
@@ -161,10 +167,24 @@ pub struct Kernel {
     pub lost: u64,
     /// Times `lost` went backwards.
     pub lost_resets: u64,
-    /// Time tasks were blocked on the queue since the collector started.
-    pub backlog_wait: Duration,
+    /// Time tasks were blocked on the queue since the collector started; none where the kernel does not tell, or in a unit
+    /// that is not known.
+    pub backlog_wait: Option<Duration>,
     /// Failed polls, by the error's name.
     pub errors: BTreeMap<&'static str, u64>,
+}
+
+/// Messages of our own that are sent to the kernel and timed until they are handed to the sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Canary {
+    /// Sent.
+    pub sent: u64,
+    /// Seen again, and handed to the sink.
+    pub received: u64,
+    /// When one was last seen again.
+    pub last_success: Option<TimeMs>,
+    /// From the sending to the hand-over.
+    pub latency: Histogram,
 }
 
 /// One netlink socket.
@@ -210,8 +230,8 @@ pub struct Ebpf {
     pub missed_runs: BTreeMap<&'static str, u64>,
     /// Failed updates of maps, by map: of `in_flight` by the programs, of the others by us.
     pub map_update_errors: BTreeMap<&'static str, u64>,
-    /// Maps by name: entries and capacity. Entries are none where counting them would cost too much.
-    pub maps: BTreeMap<&'static str, (Option<u64>, u64)>,
+    /// Maps by name: entries and capacity.
+    pub maps: BTreeMap<&'static str, (u64, u64)>,
 }
 
 /// The kernel's figures of one BPF program (`struct bpf_prog_info` of include/uapi/linux/bpf.h).

@@ -190,7 +190,7 @@ mod tests {
             .collect();
         let keys: Vec<_> = example
             .lines()
-            .filter_map(|line| line.strip_prefix('#')?.split_once(" = "))
+            .filter_map(|line| line.trim_start_matches('#').split_once(" = "))
             .map(|(key, _)| key)
             .filter(|key| !key.contains(' '))
             .collect();

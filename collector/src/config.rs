@@ -223,6 +223,10 @@ pub struct Config {
     pub account_interval: Option<Duration>,
     /// HTTP; none where it is served nowhere.
     pub web: Option<WebSettings>,
+    /// How often a message of our own is sent into the audit subsystem; none for never.
+    pub canary: Option<Duration>,
+    /// Most rule keys that have a metric of their own.
+    pub metrics_rule_keys: usize,
     /// The collector's log level.
     pub log: Level,
 }

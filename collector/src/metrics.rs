@@ -6,6 +6,7 @@
 //! A family without a value (status never read, no eBPF) is left out rather than served as a guess.
 
 mod assembly;
+mod canary;
 mod config;
 mod crosscheck;
 mod family;
@@ -66,6 +67,7 @@ impl Metrics {
             verify::add,
             sinks::add,
             rules::add,
+            canary::add,
         ] {
             add(&mut families, account);
         }

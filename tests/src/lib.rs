@@ -18,8 +18,8 @@ pub mod process;
 pub mod requirement;
 pub mod stream;
 pub mod sys;
-pub mod verification;
 pub mod tls;
+pub mod verification;
 pub mod workload;
 
 use std::path::PathBuf;

@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::audit::feature::{self, Feature, FeatureLock, FeatureState, Features};
 use crate::audit::message;
 use crate::audit::rules::{Field, Placement, Rule};
+use crate::audit::socket::MemoryInfo;
 use crate::audit::status::{self, KernelStatus, StatusChange, StatusField};
 use connection::Connection;
 
@@ -80,6 +81,19 @@ impl Client {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.connection.set_timeout(timeout);
         self
+    }
+
+    /// How often the kernel could not deliver an answer because the socket's receive buffer was full (ENOBUFS).
+    pub const fn overruns(&self) -> u64 {
+        self.connection.overruns()
+    }
+
+    /// The socket's memory figures.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn memory_info(&self) -> io::Result<MemoryInfo> {
+        self.connection.memory_info()
     }
 
     /// The kernel's audit status. Needs CAP_AUDIT_CONTROL, like every request here but [`Client::user_message`].

@@ -127,6 +127,15 @@ pub struct Settings {
     /// TLS, users and headers, in the format of Prometheus's exporters; read again for each connection
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
+    /// Most rule keys with a metric of their own; events with others count as key "other" [default: 32]
+    #[arg(long, value_name = "KEYS")]
+    pub metrics_rule_keys: Option<Bounded<0, 1_000>>,
+    /// Send a message through the audit subsystem now and then, and time it until it is written [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub canary: Option<bool>,
+    /// How often [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub canary_interval_s: Option<Bounded<1, 86_400>>,
     /// Log level of the collector, on stderr [default: info]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub log: Option<Level>,
@@ -228,6 +237,9 @@ impl Settings {
             web_listen_address,
             web_telemetry_path,
             web_config_file,
+            metrics_rule_keys,
+            canary,
+            canary_interval_s,
             log,
         )
     }
@@ -326,6 +338,11 @@ impl Settings {
             account_interval: (account_interval_s > 0)
                 .then(|| Duration::from_secs(u64::from(account_interval_s))),
             web,
+            canary: self.canary.unwrap_or_default().then(|| {
+                let seconds = self.canary_interval_s.map_or(60, Bounded::get);
+                Duration::from_secs(u64::from(seconds))
+            }),
+            metrics_rule_keys: self.metrics_rule_keys.map_or(32, |n| n.get() as usize),
             log: self.log.unwrap_or(Level::Info),
         })
     }

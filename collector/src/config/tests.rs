@@ -118,15 +118,17 @@ fn settings_that_exclude_each_other_are_refused() {
 }
 
 #[test]
-fn the_example_file_parses_and_is_all_defaults() {
+fn the_example_file_parses_and_is_all_defaults_but_for_the_canary() {
     let text = include_str!("../../audit-collector.toml");
     let path = Path::new("audit-collector.toml");
-    let config = Settings::from_toml(text, path).unwrap().resolve().unwrap();
+    let mut config = Settings::from_toml(text, path).unwrap().resolve().unwrap();
+    assert_eq!(config.canary.take(), Some(Duration::from_secs(60)));
     assert_eq!(config, Config::default());
 
     let uncommented: String = text
         .lines()
-        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .map(|line| line.strip_prefix('#').unwrap_or(line))
+        .filter(|line| !line.starts_with(' '))
         .flat_map(|line| [line, "\n"])
         .collect();
     let settings = Settings::from_toml(&uncommented, path).unwrap();

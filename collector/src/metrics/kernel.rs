@@ -22,11 +22,9 @@ pub(super) fn add(families: &mut Families, account: &Account) {
     if let Some(is_self) = kernel.daemon_is_self {
         families.set("kernel_daemon_is_self", &[], u32::from(is_self));
     }
-    families.set(
-        "kernel_backlog_wait_seconds_total",
-        &[],
-        kernel.backlog_wait.as_secs_f64(),
-    );
+    if let Some(wait) = kernel.backlog_wait {
+        families.set("kernel_backlog_wait_seconds_total", &[], wait.as_secs_f64());
+    }
     families.set("kernel_lost_records_total", &[], Number(kernel.lost));
     families.set("kernel_lost_resets_total", &[], Number(kernel.lost_resets));
     if let Some(at) = kernel.last_success {

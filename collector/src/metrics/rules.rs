@@ -1,6 +1,6 @@
 //! The rules in the kernel.
 
-use super::family::Families;
+use super::family::{Families, Number};
 use crate::account::Account;
 
 const RULE_LISTS: [&str; 6] = ["user", "task", "exit", "exclude", "filesystem", "io_uring"];
@@ -20,6 +20,9 @@ pub(super) fn add(families: &mut Families, account: &Account) {
             &RULE_RELOADS,
             &account.rules_reloads,
         );
+    }
+    for (key, events) in account.rule_events.counts() {
+        families.set("rule_events_total", &[key], Number(events));
     }
     if let Some(at) = account.rules_changed {
         families.set("rules_last_change_timestamp_seconds", &[], at);

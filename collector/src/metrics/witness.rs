@@ -61,9 +61,7 @@ fn ebpf(families: &mut Families, ebpf: &Ebpf) {
         families.set(name, &[RINGBUF], Number(value));
     }
     for (map, (entries, capacity)) in &ebpf.maps {
-        if let Some(entries) = entries {
-            families.set("ebpf_map_entries", &[map], Number(*entries));
-        }
+        families.set("ebpf_map_entries", &[map], Number(*entries));
         families.set("ebpf_map_max_entries", &[map], Number(*capacity));
     }
     families.counts(

@@ -24,7 +24,7 @@ use crate::pipeline::host::Host;
 use crate::pipeline::probe::Probe;
 use crate::pipeline::rules::Configured;
 use crate::pipeline::rules::held::Held;
-use crate::pipeline::{News, netlink};
+use crate::pipeline::{News, canary, netlink};
 use crate::probe::mirror::Mirror;
 use crate::probe::places::Places;
 
@@ -72,6 +72,8 @@ pub(super) enum Message {
         former_until: KtimeNs,
         at: KtimeNs,
         n_rules: usize,
+        /// The keys of the rules.
+        keys: Vec<Box<[u8]>>,
     },
     /// From `from` to `until` the kernel may have held other rules for a while than before and after.
     RulesUnsettled {
@@ -93,6 +95,10 @@ pub(super) struct Polled {
     pub(super) status: Option<KernelStatus>,
     pub(super) kernel: account::Kernel,
     pub(super) socket: account::Socket,
+    /// The socket of requests.
+    pub(super) control_socket: account::Socket,
+    /// Canaries sent.
+    pub(super) canaries: u64,
     /// Whether the event socket is known to hold nothing.
     pub(super) socket_empty: bool,
     /// Whether the kernel sends to another daemon, or to nobody, though we had been made its daemon.
@@ -118,6 +124,7 @@ pub(super) struct Control {
     pub(super) core: mpsc::Sender<Message>,
     pub(super) figures: Figures,
     pub(super) rules: Held,
+    pub(super) canary: Option<canary::Sender>,
     /// The rules that are to be loaded, where there are any.
     pub(super) configured: Option<Configured>,
     /// When this thread last read the rules, and how long that took.
@@ -135,6 +142,8 @@ pub(super) struct Figures {
     lost: WrappingTotal,
     wait: WrappingTotal,
     drops: WrappingTotal,
+    control_drops: WrappingTotal,
+    last_control_socket: account::Socket,
     last_socket: account::Socket,
     ticks: Option<TickRate>,
 }
@@ -147,11 +156,14 @@ impl Figures {
             lost: WrappingTotal::default(),
             wait: WrappingTotal::default(),
             drops: WrappingTotal::default(),
+            control_drops: WrappingTotal::default(),
+            last_control_socket: account::Socket::default(),
             last_socket: account::Socket::default(),
             ticks: TickRate::of_kernel(),
         };
-        // The socket is new: all it ever dropped is ours.
+        // The sockets are new: all they ever dropped is ours.
         figures.drops.observe(0);
+        figures.control_drops.observe(0);
         figures.read(status);
         figures
     }
@@ -169,8 +181,8 @@ impl Figures {
         // A wait in an unknown unit is not exported.
         self.kernel.backlog_wait = self
             .ticks
-            .map(|ticks| ticks.duration(self.wait.total()))
-            .unwrap_or_default();
+            .filter(|_| status.backlog_wait_time_actual.is_some())
+            .map(|ticks| ticks.duration(self.wait.total()));
     }
 }
 
@@ -221,6 +233,7 @@ impl Control {
                 let status = self.claim_again().unwrap_or(status);
                 self.note_holder(&status);
                 self.figures.read(&status);
+                self.send_canary(&status);
                 Some(status)
             }
             Err(error) => {
@@ -241,6 +254,8 @@ impl Control {
             status,
             kernel: self.figures.kernel.clone(),
             socket,
+            control_socket: self.control_socket_figures(),
+            canaries: self.canary.as_ref().map_or(0, canary::Sender::sent),
             socket_empty,
             displaced,
             ebpf: self.probe.as_mut().map(Probe::figures),
@@ -275,6 +290,34 @@ impl Control {
             figures.last_socket.drops = figures.drops.total();
         }
         (figures.last_socket, info.queued == 0)
+    }
+
+    /// The figures of the socket of requests.
+    fn control_socket_figures(&mut self) -> account::Socket {
+        let figures = &mut self.figures;
+        let socket = &mut figures.last_control_socket;
+        socket.overruns = self.client.overruns();
+        match self.client.memory_info() {
+            Ok(info) => {
+                figures.control_drops.observe(info.drops);
+                socket.drops = figures.control_drops.total();
+                socket.receive_buffer = u64::from(info.receive_buffer);
+                socket.queued = u64::from(info.queued);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the control socket's memory figures cannot be read; the last ones stand");
+            }
+        }
+        *socket
+    }
+
+    /// While auditing is off the kernel would drop it, and nobody would be to blame.
+    fn send_canary(&mut self, status: &KernelStatus) {
+        if let Some(canary) = &mut self.canary
+            && status.enabled != 0
+        {
+            canary.send_if_due(&mut self.client, Instant::now());
+        }
     }
 
     /// Says so where the kernel begins to send to another process, or to us again.
@@ -373,6 +416,7 @@ impl Control {
             },
         };
         let n_rules = loaded.len();
+        let keys = keys(&loaded);
         let at = KtimeNs::now();
         self.rules = Held {
             loaded,
@@ -385,6 +429,7 @@ impl Control {
             former_until,
             at,
             n_rules,
+            keys,
         });
     }
 
@@ -452,4 +497,9 @@ impl Control {
         // The core ends only after this thread's last message, so a failure means that it died, which `run` reports.
         let _ = self.core.blocking_send(message);
     }
+}
+
+/// The keys of `rules`, in their order.
+pub(super) fn keys(rules: &[Rule]) -> Vec<Box<[u8]>> {
+    rules.iter().flat_map(Rule::keys).map(Into::into).collect()
 }

@@ -1,5 +1,6 @@
 //! The task around the core: takes what the readers and the control thread bring, hands lines to the sink, publishes the account.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,19 +14,20 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::account::Account;
 use crate::audit::parse;
 use crate::audit::record::{Record, RecordType};
+use crate::audit::rules::KEY_SEPARATOR;
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::core::Core;
 use crate::correlate::evidence::Poll;
 use crate::correlate::witness::Rules;
-use crate::event::{Cause, LossUnit, Output, State, StateChange};
+use crate::event::{Cause, Event, EventId, LossUnit, Output, State, StateChange};
 use crate::output::render::Renderer;
 use crate::output::sink::{Batch, SinkHandle, Submitted};
 use crate::pipeline::control::{Command, Message, Polled};
-use crate::pipeline::netlink;
 use crate::pipeline::packet::Packet;
 use crate::pipeline::ring;
+use crate::pipeline::{canary, netlink};
 use crate::probe::decode;
 use crate::probe::load::TRACEPOINTS;
 
@@ -56,6 +58,7 @@ pub(super) struct Merge {
     pub(super) batch: Batch,
     pub(super) last: Totals,
     pub(super) published: Account,
+    pub(super) canary: Option<canary::Receiver>,
 }
 
 /// What the last poll showed, to tell what is new in the next.
@@ -188,7 +191,9 @@ impl Merge {
                 former_until,
                 at,
                 n_rules,
+                keys,
             } => {
+                self.expect_keys(&keys);
                 if let Some(mirror) = mirror {
                     self.core.correlator.rules_changed(Rules {
                         watch: mirror,
@@ -270,6 +275,12 @@ impl Merge {
         self.status_changes(polled.status);
         self.published.kernel = polled.kernel;
         self.published.sockets.insert("events", polled.socket);
+        self.published
+            .sockets
+            .insert("control", polled.control_socket);
+        if let Some(canary) = &mut self.canary {
+            canary.sent(polled.canaries);
+        }
         self.published.ebpf = polled.ebpf;
         self.published.rules_loaded = polled.rules_loaded;
         self.published.rules_in_sync = polled.rules_in_sync;
@@ -339,14 +350,22 @@ impl Merge {
         for loss in self.sink.recovered(now) {
             self.core.say(Output::Loss(loss));
         }
+        let mut canaries = Vec::new();
         for output in self.core.outputs() {
+            if let Output::Event(event) = &output {
+                for key in rule_keys(event).iter() {
+                    self.published.rule_events.count(key);
+                }
+                let canary = self.canary.as_ref();
+                canaries.extend(canary.and_then(|canary| canary.sent_at(event)));
+            }
             self.renderer.render_into(&output, &mut self.batch);
         }
         if self.batch.is_empty() {
             return;
         }
         match self.sink.submit(std::mem::take(&mut self.batch)) {
-            Submitted::Queued => {}
+            Submitted::Queued => self.canaries_arrived(&canaries),
             Submitted::Dropped => {
                 tracing::debug!("the sink's queue is full; lines are dropped and counted")
             }
@@ -356,7 +375,24 @@ impl Merge {
         }
     }
 
+    fn canaries_arrived(&mut self, sent: &[KtimeNs]) {
+        if let Some(canary) = &mut self.canary {
+            for sent in sent {
+                let now = KtimeNs::now();
+                canary.arrived(*sent, now, wall(now));
+            }
+        }
+    }
+
+    /// Rules are loaded with these keys: each is to be seen in the metrics before its first event.
+    pub(super) fn expect_keys(&mut self, keys: &[Box<[u8]>]) {
+        for key in keys {
+            self.published.rule_events.expect(key);
+        }
+    }
+
     fn publish(&mut self) {
+        self.published.canary = self.canary.as_ref().map(canary::Receiver::figures);
         self.core.account(wall(KtimeNs::now()), &mut self.published);
         self.published
             .sinks
@@ -376,6 +412,35 @@ impl Merge {
         let closed = self.sink.close(sink_deadline);
         self.published.sinks.insert(name, closed.counts);
         Arc::new(self.published)
+    }
+}
+
+/// The keys of the rules that reported a call; none where its event has been counted already, by a line before.
+fn rule_keys(event: &Event) -> Vec<Cow<'_, [u8]>> {
+    let is_first = !matches!(event.id, EventId::Audit { part: 1.., .. });
+    if !is_first || event.supersedes.is_some() {
+        return Vec::new();
+    }
+    let of_call = |record: &&Record| {
+        matches!(
+            record.record_type,
+            RecordType::SYSCALL | RecordType::URINGOP
+        )
+    };
+    let records = event.audit.iter().flat_map(|audit| &audit.records);
+    let call = records.into_iter().find(of_call);
+    match call {
+        Some(call) => match call.decoded(b"key") {
+            Some(keys) => keys
+                .split(|byte| *byte == KEY_SEPARATOR)
+                .map(|key| Cow::Owned(key.to_vec()))
+                .collect(),
+            None => Vec::new(),
+        },
+        None => {
+            let keys = event.rule_keys.iter().flatten();
+            keys.map(|key| Cow::Borrowed(&**key)).collect()
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! is expected any more; then what is on its way; then the host is put back; then the readers, the core and the sink end.
 
 mod account_line;
+mod canary;
 mod control;
 mod host;
 mod merge;

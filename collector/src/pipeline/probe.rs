@@ -253,8 +253,9 @@ impl Probe {
             maps: self
                 .witness
                 .maps()
+                .unwrap_or_default()
                 .into_iter()
-                .map(|map| (map.name, (None, map.capacity)))
+                .map(|map| (map.name, (map.entries, map.capacity)))
                 .collect(),
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::account::Account;
+use crate::account::{Account, RuleEvents};
 use crate::audit::capture::CaptureWriter;
 use crate::audit::client::Client;
 use crate::audit::reassemble;
@@ -36,7 +36,7 @@ use crate::pipeline::probe::{Loaded, Probe};
 use crate::pipeline::rules::files::RuleFiles;
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::rules::{Configured, Upkeep};
-use crate::pipeline::{netlink, ring};
+use crate::pipeline::{canary, netlink, ring};
 use crate::probe::hooks::Level;
 
 /// How long what is on its way may take at the end.
@@ -163,6 +163,13 @@ impl Running {
             .map_err(RunError::Thread)?;
         let n_rules = u32::try_from(host.n_rules_to_undo()).unwrap_or(u32::MAX);
         let restore_time = RESTORE + RESTORE_RULE.saturating_mul(n_rules);
+        let keys = control::keys(&rules.loaded);
+        let (canary_sender, canary_receiver) = config
+            .canary
+            .map(canary::pair)
+            .transpose()
+            .map_err(RunError::Thread)?
+            .unzip();
         let control = Control {
             figures: Figures::since(&status),
             client,
@@ -173,6 +180,7 @@ impl Running {
             reader: Arc::clone(&reader_counts),
             core: tell,
             rules,
+            canary: canary_sender,
             configured,
             rules_read: None,
             rules_doubted: Arc::clone(&rules_doubted),
@@ -198,9 +206,12 @@ impl Running {
             last: Totals::default(),
             published: Account {
                 level,
+                rule_events: RuleEvents::new(config.metrics_rule_keys),
                 ..Account::default()
             },
+            canary: canary_receiver,
         };
+        merge.expect_keys(&keys);
         merge.state(StateChange::Started, started);
         let inlets = Inlets {
             datagrams,

@@ -3,6 +3,7 @@
 //! Owns the only code that talks to the kernel about BPF, beside [`super::ring`]. Loading and attaching are two steps,
 //! so that no call is judged before there are rules.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
@@ -122,12 +123,14 @@ pub struct ProgramFigures {
     pub missed_runs: u64,
 }
 
-/// A map's name and how many entries or bytes it can hold.
+/// How full a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapCapacity {
+pub struct MapFill {
     /// The map.
     pub name: &'static str,
-    /// Entries; bytes for the ring.
+    /// Entries it has.
+    pub entries: u64,
+    /// Entries it can have.
     pub capacity: u64,
 }
 
@@ -138,6 +141,8 @@ pub struct Witness {
     /// What [`PLANS`](Plans) holds in the kernel.
     plans: Vec<Plans>,
     control: Control,
+    /// How many conditions of `CONDITIONS` are in force.
+    n_conditions: u64,
     /// When the rules were last changed.
     changed: Option<Instant>,
     tracepoints: Tracepoints,
@@ -186,6 +191,7 @@ impl Witness {
             config: *config,
             plans: vec![Plans::NONE; SYSCALL_NUMBERS as usize],
             control: Control::default(),
+            n_conditions: 0,
             changed: None,
             tracepoints,
             hooks,
@@ -261,6 +267,7 @@ impl Witness {
             ..self.control
         };
         self.set_control(control)?;
+        self.n_conditions = mirror.conditions().len() as u64;
         self.changed = Some(Instant::now());
         Ok(())
     }
@@ -348,16 +355,46 @@ impl Witness {
     }
 
     /// The maps that can run full.
-    pub fn maps(&self) -> [MapCapacity; 3] {
-        [
-            ("ring", self.config.ring_bytes),
-            ("in_flight", self.config.in_flight),
-            ("conditions", MAX_CONDITIONS),
-        ]
-        .map(|(name, capacity)| MapCapacity {
+    ///
+    /// # Errors
+    /// [`WitnessError::Map`].
+    pub fn maps(&self) -> Result<Vec<MapFill>, WitnessError> {
+        let calls = |name, entries| MapFill {
             name,
-            capacity: u64::from(capacity),
-        })
+            entries,
+            capacity: u64::from(self.config.in_flight),
+        };
+        let mut maps = vec![
+            MapFill {
+                name: "conditions",
+                entries: self.n_conditions,
+                capacity: u64::from(MAX_CONDITIONS),
+            },
+            calls(
+                "in_flight",
+                self.n_entries::<{ size_of::<InFlight>() }>("IN_FLIGHT")?,
+            ),
+        ];
+        if self.level() == Level::AuditHooks {
+            let notes = self.n_entries::<{ size_of::<Note>() }>("NOTES")?;
+            maps.push(calls("notes", notes));
+        }
+        Ok(maps)
+    }
+
+    /// How many entries a map keyed by task has, counted in one pass. Where the entry last seen was removed meanwhile the
+    /// kernel begins again, which ends the pass: a busy map may have some more.
+    fn n_entries<const BYTES: usize>(&self, name: &'static str) -> Result<u64, WitnessError> {
+        let map = self.ebpf.map(name).ok_or_else(|| no_map(name))?;
+        let elements: HashMap<&MapData, u64, [u8; BYTES]> =
+            map.try_into().map_err(map_error(name, "open"))?;
+        let mut seen = HashSet::new();
+        for task in elements.keys() {
+            if !seen.insert(task.map_err(map_error(name, "read"))?) {
+                break;
+            }
+        }
+        Ok(seen.len() as u64)
     }
 
     /// Hands on what the programs have logged, as `tracing` events of the target `ebpf`. To be called now and then where

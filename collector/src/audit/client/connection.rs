@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{ANSWER_BYTES, ClientError, DEFAULT_TIMEOUT, Operation, UNRELATED_LIMIT, Unrelated};
 use crate::audit::message::{self, Datagram, Kind};
-use crate::audit::socket::{self, Batch, SocketError};
+use crate::audit::socket::{self, Batch, MemoryInfo, SocketError};
 use crate::audit::sys::{self, Arrival};
 use crate::clock::KtimeNs;
 
@@ -27,6 +27,8 @@ pub(super) struct Connection {
     timeout: Duration,
     /// Whether the kernel could not deliver something since the request was sent.
     overrun: bool,
+    /// How often that was so since the socket was opened.
+    overruns: u64,
     unrelated: VecDeque<Unrelated>,
 }
 
@@ -44,12 +46,21 @@ impl Connection {
             sequence: 0,
             timeout: DEFAULT_TIMEOUT,
             overrun: false,
+            overruns: 0,
             unrelated: VecDeque::new(),
         })
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
+    }
+
+    pub(super) const fn overruns(&self) -> u64 {
+        self.overruns
+    }
+
+    pub(super) fn memory_info(&self) -> io::Result<MemoryInfo> {
+        MemoryInfo::of(&self.socket)
     }
 
     pub(super) fn take_unrelated(&mut self) -> VecDeque<Unrelated> {
@@ -212,7 +223,10 @@ impl Connection {
                 Ok(_) => return Ok(Some(arrival[0])),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.overrun = true,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.overrun = true;
+                    self.overruns += 1;
+                }
                 Err(error) => return Err(error),
             }
         }
