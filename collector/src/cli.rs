@@ -59,6 +59,9 @@ pub enum Command {
         /// The message, in one word
         text: OsString,
     },
+    /// Print docs/metrics.md
+    #[command(hide = true)]
+    Metrics,
     /// Take auditctl's own arguments, and answer as it does
     #[command(disable_help_flag = true)]
     Auditctl {

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Rules(arguments) => control::run_rules(&arguments).map_err(Into::into),
         Command::Set(arguments) => control::run_set(&arguments).map_err(Into::into),
         Command::Message { text } => control::run_message(&text).map_err(Into::into),
+        Command::Metrics => print_metrics(),
         Command::Auditctl { arguments } => Ok(control::run_auditctl(&arguments)),
     };
     let code = match done {
@@ -140,6 +141,12 @@ fn report_status(arguments: &ReportArgs) -> anyhow::Result<u8> {
     let mut out = io::stdout().lock();
     status::run(arguments.format(), &mut out)?;
     out.flush()?;
+    Ok(cli::EXIT_OK)
+}
+
+fn print_metrics() -> anyhow::Result<u8> {
+    let mut out = io::stdout().lock();
+    out.write_all(collector::metrics::reference().as_bytes())?;
     Ok(cli::EXIT_OK)
 }
 

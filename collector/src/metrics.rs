@@ -13,6 +13,7 @@ mod family;
 mod kernel;
 mod losses;
 mod process;
+mod reference;
 mod rules;
 mod runtime;
 mod sinks;
@@ -22,11 +23,13 @@ mod witness;
 
 use std::sync::Arc;
 
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, TextEncoder};
 
 use self::family::Families;
 use crate::account::Account;
 use crate::config::LoadState;
+pub use reference::reference;
 
 /// The Content-Type of [`Metrics::render`]; Prometheus 3 refuses a scrape without one it knows.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -55,6 +58,12 @@ impl Metrics {
 
     /// The account, and this process, in the text format 0.0.4.
     pub fn render(&self, account: &Account) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(32 << 10);
+        TextEncoder::new().encode(&self.families(account), &mut text)?;
+        Ok(text)
+    }
+
+    fn families(&self, account: &Account) -> Vec<MetricFamily> {
         let mut families = Families::default();
         self.info(&mut families, account);
         for add in [
@@ -75,9 +84,7 @@ impl Metrics {
         runtime::add(&mut families);
         let mut families = families.finish();
         families.extend(process::families());
-        let mut text = Vec::with_capacity(32 << 10);
-        TextEncoder::new().encode(&families, &mut text)?;
-        Ok(text)
+        families
     }
 
     fn info(&self, families: &mut Families, account: &Account) {

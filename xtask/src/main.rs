@@ -7,6 +7,7 @@
 mod build;
 mod ci;
 mod demo;
+mod metrics;
 mod policy;
 mod run;
 mod setup;
@@ -43,6 +44,8 @@ enum Command {
     Vm(vm::Arguments),
     /// What CI runs: format, clippy, documentation, dependency policy, tests
     Ci,
+    /// Write docs/metrics.md from what the collector serves; a test fails where it is stale
+    Metrics,
     /// Check licences, sources and duplicates of all dependencies
     Policy,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::command(&arguments),
         Command::Vm(arguments) => vm::command(&arguments),
         Command::Ci => ci::command(),
+        Command::Metrics => metrics::command(),
         Command::Policy => policy::command(),
     };
     match outcome {

@@ -20,9 +20,9 @@ pub(super) const PREFIX: &str = "audit_collector_";
 /// A row of the table.
 #[derive(Debug)]
 pub(super) struct Row {
-    kind: MetricType,
-    labels: Vec<&'static str>,
-    help: &'static str,
+    pub(super) kind: MetricType,
+    pub(super) labels: Vec<&'static str>,
+    pub(super) help: &'static str,
 }
 
 /// The table by name.

@@ -157,6 +157,6 @@ mod tests {
         let figures = receiver.figures();
         assert_eq!((figures.sent, figures.received), (1, 1));
         assert_eq!(figures.last_success, Some(TimeMs(9)));
-        assert_eq!(figures.latency.counts[2], 1);
+        assert_eq!(figures.latency.counts[4], 1);
     }
 }

@@ -86,6 +86,11 @@ pub(super) enum Hooks {
     Refused(String),
 }
 
+/// The programs on the kernel's audit code.
+pub(crate) fn program_names() -> impl Iterator<Item = &'static str> {
+    HOOKS.iter().map(|hook| hook.program)
+}
+
 impl Hooks {
     /// Loads each, and attaches it for a moment, as some refusals come only then.
     ///

@@ -34,6 +34,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/co
 /// The programs that send samples, by the number that [`Sample::sequence`](collector_ebpf::Sample::sequence) gives them;
 /// the last two at the level `audit-hooks` only.
 pub const SENDERS: [&str; 4] = ["sys_enter", "sys_exit", "audit_log_exit", "audit_free"];
+/// The maps of [`Witness::maps`]; the last at the level `audit-hooks` only.
+pub const MAPS: [&str; 3] = ["conditions", "in_flight", "notes"];
 /// How long a buffer of rules rests after it went out of force before it is written again. Programs run for
 /// microseconds, and may still be reading it.
 const BUFFER_REST: Duration = Duration::from_millis(20);
