@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Bounded, Config, ConfigError, Format, Level, Settings};
+use crate::config::{AccountFolder, Bounded, Config, ConfigError, Format, Level, Settings};
 
 /// All is well.
 pub const EXIT_OK: u8 = 0;
@@ -43,8 +43,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Run an audit log or a capture through the same pipeline
     Replay(ReplayArgs),
-    /// Show the kernel's audit status
-    Status(ReportArgs),
+    /// Show the kernel's audit status, and the account of the collector that runs
+    Status(StatusArgs),
     /// Collect for a while, and show how far what eBPF gives back is what the kernel writes
     Verify(Box<VerifyArgs>),
     /// Say what this machine allows, and what follows from it
@@ -150,6 +150,20 @@ pub struct ReplayArgs {
     /// Log level, on stderr
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
     pub log: Level,
+}
+
+/// What `status` takes.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// How to answer.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Show it again every so often, until it is ended [default: 2]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
+    pub watch: Option<Bounded<1, 86_400>>,
+    /// Folder of the collector's socket, as `run` was given it
+    #[arg(long, value_name = "FOLDER", default_value = AccountFolder::DEFAULT)]
+    pub account_folder: PathBuf,
 }
 
 /// What commands take that report something.

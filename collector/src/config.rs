@@ -20,7 +20,7 @@ use crate::verify::Sampling;
 use settings::FILE_LIMIT;
 pub use settings::{ReceiveBufferBytes, RecordQueueBytes, RingBytes, Settings, SinkQueueBytes};
 pub use state::LoadState;
-pub use value::{Bounded, ByteSize, RuleKey, TelemetryPath, VerifyPerSecond};
+pub use value::{AccountFolder, Bounded, ByteSize, RuleKey, TelemetryPath, VerifyPerSecond};
 
 /// Where `/metrics` is served unless told otherwise. The port lies outside 9100–9999, which Prometheus exporters share
 /// out among themselves, below the kernel's ephemeral ports (32768), and is not assigned in IANA's registry as Debian
@@ -221,6 +221,8 @@ pub struct Config {
     pub output: OutputConfig,
     /// How often the account line is printed; none for never.
     pub account_interval: Option<Duration>,
+    /// The folder of the account socket; none for no socket.
+    pub account_folder: Option<PathBuf>,
     /// HTTP; none where it is served nowhere.
     pub web: Option<WebSettings>,
     /// How often a message of our own is sent into the audit subsystem; none for never.

@@ -16,6 +16,7 @@
 //! `probe::ring`, `output::sink`, `http` and `pipeline`.
 
 pub mod account;
+pub mod account_socket;
 pub mod audit;
 pub mod cli;
 pub mod clock;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use collector::account::Account;
-use collector::cli::{self, Cli, Command, ReplayArgs, ReportArgs, RunArgs, VerifyArgs};
+use collector::cli::{self, Cli, Command, ReplayArgs, RunArgs, StatusArgs, VerifyArgs};
 use collector::command::status::{self, StatusError};
 use collector::command::{self, CommandError, control, doctor, replay};
 use collector::config::{Config, ConfigError, Level};
@@ -137,11 +137,22 @@ fn replay(arguments: &ReplayArgs) -> anyhow::Result<u8> {
     }
 }
 
-fn report_status(arguments: &ReportArgs) -> anyhow::Result<u8> {
-    let mut out = io::stdout().lock();
-    status::run(arguments.format(), &mut out)?;
-    out.flush()?;
-    Ok(cli::EXIT_OK)
+fn report_status(arguments: &StatusArgs) -> anyhow::Result<u8> {
+    let request = status::Request {
+        format: arguments.report.format(),
+        watch: arguments
+            .watch
+            .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),
+        account_folder: arguments.account_folder.clone(),
+    };
+    match status::run(&request, &mut io::stdout().lock()) {
+        Ok(()) => Ok(cli::EXIT_OK),
+        // Whoever read our output has had enough.
+        Err(StatusError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(cli::EXIT_OK)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn print_metrics() -> anyhow::Result<u8> {

@@ -279,6 +279,50 @@ impl Drop for Collector {
     }
 }
 
+/// A command of the collector's that goes on until it is ended, which dropping this does.
+#[derive(Debug)]
+pub struct Watcher {
+    child: Child,
+    stdout: PathBuf,
+    _folder: TempDir,
+}
+
+impl Watcher {
+    /// Starts `audit-collector ARGUMENTS`.
+    ///
+    /// # Errors
+    /// Where it cannot be run.
+    pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let stdout = folder.path().join("stdout");
+        let child = command()
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout)?)
+            .spawn()
+            .context("cannot run the collector")?;
+        Ok(Self {
+            child,
+            stdout,
+            _folder: folder,
+        })
+    }
+
+    /// The last whole line so far.
+    pub fn last_line(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.stdout).ok()?;
+        let (whole, _) = text.rsplit_once('\n')?;
+        whole.lines().last().map(str::to_owned)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// What a run of the collector that ends by itself left behind.
 #[derive(Debug)]
 pub struct Ended {

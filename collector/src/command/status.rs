@@ -1,17 +1,26 @@
-//! `audit-collector status`: the kernel's audit status.
+//! `audit-collector status`: the kernel's audit status, and the accounts of the collectors that run.
 //!
-//! Owns how the status reads, for a person and as JSON. Asks the kernel once and changes nothing.
+//! Owns how they read, for a person and as JSON, once or again and again. Asks the kernel and the collectors, and changes
+//! nothing.
 
-use std::collections::BTreeMap;
+mod collectors;
+mod kernel;
+mod watch;
+
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
-use serde_json::{Value, json};
-
+use crate::account_socket::{self, FolderError};
 use crate::audit::client::{Client, ClientError};
-use crate::audit::feature::Features;
-use crate::audit::status::{KernelStatus, TickRate};
+use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::command::Format;
+use crate::enrich::users::UserNames;
+use collectors::Collectors;
+pub use kernel::Report;
+use watch::Screen;
 
 /// Why the status could not be shown.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +28,9 @@ pub enum StatusError {
     /// The kernel did not tell.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The collectors' sockets cannot be looked for.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The answer could not be written.
     #[error("cannot write the status")]
     Write(#[from] io::Error),
@@ -31,189 +43,82 @@ impl StatusError {
     }
 }
 
-/// The kernel's audit status with what is needed to read it.
+/// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Report {
-    /// The status.
-    pub status: KernelStatus,
-    /// The features, where the kernel has them.
-    pub features: Option<Features>,
-    /// Rules loaded, by list.
-    pub rules: BTreeMap<&'static str, u64>,
-    /// The unit of the kernel's times.
-    pub tick: Option<TickRate>,
-    /// The name of the process that holds the audit pid, where it can be read.
-    pub holder: Option<String>,
+pub struct Request {
+    /// How to answer. While watching, JSON is one line each time.
+    pub format: Format,
+    /// How long to wait before asking again; none for asking once.
+    pub watch: Option<Duration>,
+    /// Where the collectors' sockets are.
+    pub account_folder: PathBuf,
 }
 
-/// Prints the status.
+/// Prints the status. While watching, it ends only when `out` cannot be written; a failure after the first answer is shown
+/// in place of one, and asked about again.
 ///
 /// # Errors
-/// Where the kernel refuses to tell, or `out` cannot be written.
-pub fn run(format: Format, out: &mut impl Write) -> Result<(), StatusError> {
-    let report = Report::read(&mut Client::connect()?)?;
-    match format {
-        Format::Text => out.write_all(report.text().as_bytes())?,
-        Format::Json => writeln!(out, "{:#}", report.json())?,
+/// Where the kernel refuses to tell, the folder cannot be read, or `out` cannot be written.
+pub fn run(request: &Request, out: &mut (impl Write + IsTerminal)) -> Result<(), StatusError> {
+    let mut names = UserNames::of_this_host();
+    let Some(pause) = request.watch else {
+        let answer = Answer::ask(request, &mut names)?;
+        match request.format {
+            Format::Text => out.write_all(answer.text(request).as_bytes())?,
+            Format::Json => writeln!(out, "{:#}", answer.json())?,
+        }
+        return Ok(out.flush()?);
+    };
+    let screen = Screen::of(out.is_terminal(), pause);
+    let mut answer = Ok(Answer::ask(request, &mut names)?);
+    loop {
+        match (request.format, &answer) {
+            (Format::Json, Ok(answer)) => writeln!(out, "{}", answer.json())?,
+            (Format::Json, Err(error)) => {
+                writeln!(out, "{}", serde_json::json!({ "error": error }))?;
+            }
+            (Format::Text, Ok(answer)) => screen.show(&answer.text(request), out)?,
+            (Format::Text, Err(error)) => screen.show(&format!("{error}\n"), out)?,
+        }
+        out.flush()?;
+        thread::sleep(pause);
+        answer = Answer::ask(request, &mut names).map_err(|error| error.to_string());
     }
-    Ok(())
 }
 
-impl Report {
-    /// Asks the kernel.
-    ///
-    /// # Errors
-    /// Where it refuses or does not answer.
-    pub fn read(client: &mut Client) -> Result<Self, ClientError> {
-        let status = client.status()?;
-        let mut rules = BTreeMap::new();
-        for rule in client.rules()? {
-            *rules.entry(rule.list.name()).or_default() += 1;
-        }
-        Ok(Self {
-            status,
-            features: client.features().ok(),
-            rules,
-            tick: TickRate::of_kernel(),
-            holder: process_name(status.pid),
-        })
+/// What was found out.
+struct Answer {
+    kernel: Report,
+    collectors: Collectors,
+}
+
+impl Answer {
+    fn ask(request: &Request, names: &mut UserNames) -> Result<Self, StatusError> {
+        let kernel = Report::read(&mut Client::connect()?)?;
+        let found = account_socket::find(&request.account_folder)?;
+        let now = RealtimeOffset::sample().wall(KtimeNs::now());
+        let collectors = Collectors::new(found, now, names);
+        Ok(Self { kernel, collectors })
     }
 
-    /// One line per field.
-    pub fn text(&self) -> String {
-        let status = &self.status;
-        let mut lines: Vec<(&str, String, String)> = vec![
-            (
-                "enabled",
-                status.enabled.to_string(),
-                enabled(status.enabled).into(),
-            ),
-            (
-                "failure",
-                status.failure.to_string(),
-                failure(status.failure).into(),
-            ),
-            ("pid", status.pid.to_string(), self.holder_text()),
-            (
-                "rate_limit",
-                format!("{} records/s", status.rate_limit),
-                unlimited(status.rate_limit),
-            ),
-            (
-                "backlog_limit",
-                format!("{} records", status.backlog_limit),
-                unlimited(status.backlog_limit),
-            ),
-            (
-                "backlog",
-                format!("{} records", status.backlog),
-                "waiting now".into(),
-            ),
-            (
-                "lost",
-                format!("{} records", status.lost),
-                "since boot or the last reset, as the kernel counts".into(),
-            ),
-        ];
-        for (name, jiffies, note) in [
-            (
-                "backlog_wait_time",
-                status.backlog_wait_time,
-                "longest wait of a task for room in the queue",
-            ),
-            (
-                "backlog_wait_time_actual",
-                status.backlog_wait_time_actual,
-                "sum of the waits since boot or the last reset",
-            ),
-        ] {
-            if let Some(jiffies) = jiffies {
-                let value = match self.seconds(jiffies) {
-                    Some(seconds) => format!("{jiffies} jiffies = {seconds} s"),
-                    None => format!("{jiffies} jiffies"),
-                };
-                lines.push((name, value, note.into()));
-            }
-        }
-        if let Some(bitmap) = status.feature_bitmap {
-            lines.push((
-                "feature_bitmap",
-                format!("{bitmap:#x}"),
-                feature_names(bitmap).join(" "),
-            ));
-        }
-        for (name, on, locked) in self.features() {
-            let lock = if locked { "locked" } else { "unlocked" };
-            lines.push((name, u32::from(on).to_string(), lock.into()));
-        }
-        let lists: Vec<_> = self
-            .rules
-            .iter()
-            .map(|(list, count)| format!("{list} {count}"))
-            .collect();
-        let total: u64 = self.rules.values().sum();
-        lines.push(("rules", total.to_string(), lists.join(", ")));
-
-        let mut text = String::new();
-        for (name, value, note) in lines {
-            let line = format!("{name:<26}{value:<26}{note}");
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
+    fn text(&self, request: &Request) -> String {
+        let mut text = self.kernel.text();
+        text.push('\n');
+        text.push_str(&self.collectors.text(&request.account_folder));
         text
     }
 
-    /// The same as one JSON object; times also in seconds.
-    pub fn json(&self) -> Value {
-        let status = &self.status;
-        let features: serde_json::Map<String, Value> = self
-            .features()
-            .map(|(name, on, locked)| (name.into(), json!({ "on": on, "locked": locked })))
-            .collect();
-        json!({
-            "enabled": status.enabled,
-            "failure": status.failure,
-            "pid": status.pid,
-            "pid_name": self.holder,
-            "rate_limit": status.rate_limit,
-            "backlog_limit": status.backlog_limit,
-            "backlog": status.backlog,
-            "lost": status.lost,
-            "feature_bitmap": status.feature_bitmap,
-            "backlog_wait_time": status.backlog_wait_time,
-            "backlog_wait_time_seconds": status.backlog_wait_time.and_then(|j| self.seconds(j)),
-            "backlog_wait_time_actual": status.backlog_wait_time_actual,
-            "backlog_wait_time_actual_seconds":
-                status.backlog_wait_time_actual.and_then(|j| self.seconds(j)),
-            "hz": self.tick.map(TickRate::hz),
-            "features": features,
-            "rules": self.rules,
-        })
+    fn json(&self) -> serde_json::Value {
+        let mut json = self.kernel.json();
+        json["collectors"] = self.collectors.json();
+        json
     }
+}
 
-    fn seconds(&self, jiffies: u32) -> Option<f64> {
-        Some(self.tick?.duration(u64::from(jiffies)).as_secs_f64())
-    }
-
-    fn holder_text(&self) -> String {
-        match &self.holder {
-            _ if self.status.pid == 0 => "no audit daemon is registered".into(),
-            Some(name) => format!("{name} is the audit daemon"),
-            None => "the audit daemon has ended or cannot be seen from here".into(),
-        }
-    }
-
-    fn features(&self) -> impl Iterator<Item = (&'static str, bool, bool)> {
-        self.features.into_iter().flat_map(|features| {
-            ["only_unset_loginuid", "loginuid_immutable"]
-                .into_iter()
-                .enumerate()
-                .map(move |(bit, name)| {
-                    let is_set = |word: u32| word >> bit & 1 == 1;
-                    (name, is_set(features.features), is_set(features.lock))
-                })
-        })
-    }
+/// A line of the answer: what, how much, and what that means.
+fn line(name: &str, value: &str, note: &str) -> String {
+    let line = format!("{name:<26}{value:<26}{note}");
+    format!("{}\n", line.trim_end())
 }
 
 /// The name of process `pid`; none for 0 and where it cannot be read.
@@ -223,107 +128,4 @@ pub(super) fn process_name(pid: u32) -> Option<String> {
     }
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_ascii_end().escape_ascii().to_string())
-}
-
-const fn enabled(value: u32) -> &'static str {
-    match value {
-        0 => "auditing is off",
-        1 => "auditing is on",
-        2 => "auditing is on, its configuration locked until reboot",
-        _ => "",
-    }
-}
-
-const fn failure(value: u32) -> &'static str {
-    match value {
-        0 => "a lost record is passed over in silence",
-        1 => "a lost record is reported in the kernel log",
-        2 => "a lost record makes the kernel panic",
-        _ => "",
-    }
-}
-
-fn unlimited(limit: u32) -> String {
-    if limit == 0 {
-        "no limit".into()
-    } else {
-        String::new()
-    }
-}
-
-/// `AUDIT_FEATURE_BITMAP_*`
-fn feature_names(bitmap: u32) -> Vec<&'static str> {
-    [
-        "backlog_limit",
-        "backlog_wait_time",
-        "executable_path",
-        "exclude_extend",
-        "sessionid_filter",
-        "lost_reset",
-        "filter_fs",
-    ]
-    .into_iter()
-    .enumerate()
-    .filter(|(bit, _)| bitmap >> bit & 1 == 1)
-    .map(|(_, name)| name)
-    .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report() -> Report {
-        Report {
-            status: KernelStatus {
-                enabled: 1,
-                failure: 1,
-                pid: 77,
-                rate_limit: 0,
-                backlog_limit: 64,
-                lost: 5,
-                backlog: 2,
-                feature_bitmap: Some(0x21),
-                backlog_wait_time: Some(15_000),
-                backlog_wait_time_actual: None,
-            },
-            features: Some(Features {
-                version: 1,
-                features: 2,
-                lock: 1,
-            }),
-            rules: BTreeMap::from([("exit", 3)]),
-            tick: TickRate::of_kernel(),
-            holder: Some("auditd".into()),
-        }
-    }
-
-    #[test]
-    fn every_field_has_a_line_with_its_unit() {
-        let text = report().text();
-        for line in [
-            "enabled                   1                         auditing is on",
-            "pid                       77                        auditd is the audit daemon",
-            "rate_limit                0 records/s               no limit",
-            "backlog_limit             64 records",
-            "feature_bitmap            0x21                      backlog_limit lost_reset",
-            "only_unset_loginuid       0                         locked",
-            "loginuid_immutable        1                         unlocked",
-            "rules                     3                         exit 3",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line}\nin\n{text}");
-        }
-        // A field the kernel did not report has no line.
-        assert!(!text.contains("actual"));
-    }
-
-    #[test]
-    fn json_has_the_kernels_names_and_nulls_for_what_is_unknown() {
-        let json = report().json();
-        assert_eq!(json["lost"], 5);
-        assert_eq!(json["pid_name"], "auditd");
-        assert!(json["backlog_wait_time_actual"].is_null());
-        assert_eq!(json["features"]["loginuid_immutable"]["on"], true);
-        assert_eq!(json["rules"]["exit"], 3);
-    }
 }

@@ -7,9 +7,9 @@ use clap::Args;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    AuditConfig, Bounded, ByteSize, Config, ConfigError, DEFAULT_LISTEN, EbpfConfig, EbpfUse,
-    Failure, Format, Level, Listen, MergeConfig, Mode, OutputConfig, RuleKey, RulesConfig, Target,
-    TelemetryPath, VerifyPerSecond, WebSettings,
+    AccountFolder, AuditConfig, Bounded, ByteSize, Config, ConfigError, DEFAULT_LISTEN, EbpfConfig,
+    EbpfUse, Failure, Format, Level, Listen, MergeConfig, Mode, OutputConfig, RuleKey, RulesConfig,
+    Target, TelemetryPath, VerifyPerSecond, WebSettings,
 };
 use crate::verify::Sampling;
 
@@ -113,6 +113,9 @@ pub struct Settings {
     /// A line with the account on stderr every so often, 0 for never [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub account_interval_s: Option<Bounded<0, 86_400>>,
+    /// Folder of the socket from which `audit-collector status` reads the account, or off [default: /run/audit-collector]
+    #[arg(long, value_name = "FOLDER|off")]
+    pub account_folder: Option<AccountFolder>,
     /// Where HTTP is served: an address, :PORT for all of this host, or off; may be given again [default: 127.0.0.1:10470]
     #[arg(
         long = "web.listen-address",
@@ -234,6 +237,7 @@ impl Settings {
             sink_queue_bytes,
             resolve_ids,
             account_interval_s,
+            account_folder,
             web_listen_address,
             web_telemetry_path,
             web_config_file,
@@ -337,6 +341,7 @@ impl Settings {
             },
             account_interval: (account_interval_s > 0)
                 .then(|| Duration::from_secs(u64::from(account_interval_s))),
+            account_folder: self.account_folder.unwrap_or_default().path(),
             web,
             canary: self.canary.unwrap_or_default().then(|| {
                 let seconds = self.canary_interval_s.map_or(60, Bounded::get);

@@ -1,6 +1,7 @@
 //! Values that carry their bounds, so that a flag and a line of the file are refused with the same words.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -100,6 +101,55 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for ByteSize<MIN, MAX
         }
 
         deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+/// The folder of the account socket.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum AccountFolder {
+    /// No socket.
+    Off,
+    /// This folder, from the root.
+    At(PathBuf),
+}
+
+impl AccountFolder {
+    /// Unless told otherwise.
+    pub const DEFAULT: &str = "/run/audit-collector";
+
+    /// The folder, where there is to be a socket.
+    pub fn path(self) -> Option<PathBuf> {
+        match self {
+            Self::Off => None,
+            Self::At(path) => Some(path),
+        }
+    }
+}
+
+impl Default for AccountFolder {
+    fn default() -> Self {
+        Self::At(PathBuf::from(Self::DEFAULT))
+    }
+}
+
+impl TryFrom<String> for AccountFolder {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "off" => Ok(Self::Off),
+            _ if text.starts_with('/') => Ok(Self::At(PathBuf::from(text))),
+            _ => Err(format!("'{text}' is neither a path from the root nor off")),
+        }
+    }
+}
+
+impl FromStr for AccountFolder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
     }
 }
 

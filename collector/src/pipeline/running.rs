@@ -3,6 +3,7 @@
 use std::future::{Future, pending};
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch as channel};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::account::{Account, RuleEvents};
+use crate::account_socket;
 use crate::audit::capture::CaptureWriter;
 use crate::audit::client::Client;
 use crate::audit::reassemble;
@@ -64,6 +66,7 @@ pub(super) struct Running {
     restore_time: Duration,
     control_ended: oneshot::Receiver<()>,
     web: Option<JoinHandle<()>>,
+    account_socket: Option<JoinHandle<()>>,
     told: Option<JoinHandle<()>>,
 }
 
@@ -75,6 +78,7 @@ impl Running {
             Some(web) => Some(http::Server::bind(web).await?),
             None => None,
         };
+        let account_socket = config.account_folder.as_deref().and_then(account_socket);
         let sink = SinkHandle::spawn(output::sink_config(&config.output))?;
         let identity = Identity::of_this_machine().map_err(RunError::Identity)?;
         // Short, as the end must not wait for a kernel that does not answer.
@@ -239,6 +243,10 @@ impl Running {
         });
         let web = server
             .map(|server| tokio::spawn(server.serve(accounts.clone(), stopped(stopping.clone()))));
+        let account_socket = account_socket.map(|server| {
+            let identity = account_socket::Identity::of_this_process();
+            tokio::spawn(server.serve(accounts.clone(), identity, stopped(stopping.clone())))
+        });
         let told = config
             .account_interval
             .map(|every| tokio::spawn(tell_account(accounts.clone(), every)));
@@ -255,6 +263,7 @@ impl Running {
             restore_time,
             control_ended,
             web,
+            account_socket,
             told,
         })
     }
@@ -314,8 +323,8 @@ impl Running {
         let control = self.control;
         let control = tokio::task::spawn_blocking(move || control.join());
         let _ = tokio::time::timeout(KERNEL_TIMEOUT, control).await;
-        if let Some(web) = self.web {
-            let _ = tokio::time::timeout(KERNEL_TIMEOUT, web).await;
+        for server in [self.web, self.account_socket].into_iter().flatten() {
+            let _ = tokio::time::timeout(KERNEL_TIMEOUT, server).await;
         }
         let last = last.ok_or(RunError::Died { part: "core" })?;
         if let Some(told) = self.told {
@@ -374,6 +383,20 @@ fn open_socket(delivery: Delivery, config: &AuditConfig) -> Result<EventSocket, 
         socket.leave_out_overruns()?;
     }
     Ok(socket)
+}
+
+/// The socket for `status`, without which everything else works.
+fn account_socket(folder: &Path) -> Option<account_socket::Server> {
+    let opened = account_socket::Server::open(folder);
+    opened
+        .inspect_err(|error| {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "`audit-collector status` cannot show this collector's account (--account-folder names another folder, or off)"
+            );
+        })
+        .ok()
 }
 
 /// What the witness can tell, and why no more.
