@@ -12,9 +12,9 @@ fn alerts_are_valid_and_behave_as_their_tests_say() {
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards/prometheus");
     for arguments in [
-        ["check", "rules", "alerts.yml"],
-        ["test", "rules", "alerts_test.yml"],
-        ["check", "config", "scrape.yml"],
+        ["check", "rules", "recording.yml", "alerts.yml"].as_slice(),
+        &["test", "rules", "alerts_test.yml"],
+        &["check", "config", "scrape.yml"],
     ] {
         let output = Command::new(requirement::find_program("promtool").unwrap())
             .args(arguments)

@@ -6,6 +6,7 @@
 
 mod build;
 mod ci;
+mod dashboards;
 mod demo;
 mod metrics;
 mod policy;
@@ -46,6 +47,8 @@ enum Command {
     Ci,
     /// Write docs/metrics.md from what the collector serves; a test fails where it is stale
     Metrics,
+    /// Write Grafana's dashboards and Prometheus' rules from code; `check` fails where they are stale
+    Dashboards(dashboards::Arguments),
     /// Check licences, sources and duplicates of all dependencies
     Policy,
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Vm(arguments) => vm::command(&arguments),
         Command::Ci => ci::command(),
         Command::Metrics => metrics::command(),
+        Command::Dashboards(arguments) => dashboards::command(&arguments),
         Command::Policy => policy::command(),
     };
     match outcome {

@@ -1,0 +1,39 @@
+//! PromQL: metrics of the hosts that a dashboard's variables choose.
+
+/// What each expression of a dashboard selects by; a test holds all of them to it.
+pub(super) const CHOSEN: &str = r#"cluster=~"$cluster",job=~"$job",instance=~"$instance""#;
+
+/// `audit_collector_NAME` of the chosen hosts.
+pub(super) fn metric(name: &str) -> String {
+    format!("audit_collector_{name}{{{CHOSEN}}}")
+}
+
+/// The same, with further `matchers`.
+pub(super) fn metric_with(name: &str, matchers: &str) -> String {
+    format!("audit_collector_{name}{{{CHOSEN},{matchers}}}")
+}
+
+/// A metric of another name, such as a recorded one.
+pub(super) fn series(name: &str, matchers: &str) -> String {
+    if matchers.is_empty() {
+        format!("{name}{{{CHOSEN}}}")
+    } else {
+        format!("{name}{{{CHOSEN},{matchers}}}")
+    }
+}
+
+/// How fast a counter grows, per second.
+pub(super) fn rate(selector: &str) -> String {
+    format!("rate({selector}[$__rate_interval])")
+}
+
+/// By how much a counter grew within the dashboard's time range.
+pub(super) fn increase(selector: &str) -> String {
+    format!("increase({selector}[$__range])")
+}
+
+/// The `quantile` of a histogram, over what `by` names beside the hosts' labels.
+pub(super) fn quantile(quantile: &str, name: &str, by: &str) -> String {
+    let buckets = rate(&metric(&format!("{name}_bucket")));
+    format!("histogram_quantile({quantile}, sum by (le, {by}) ({buckets}))")
+}

@@ -1,0 +1,259 @@
+//! Dashboard *Fleet overview*: which hosts lose audit events, why, and whether they came back.
+
+use super::expression::{CHOSEN, metric, metric_with, series};
+use super::grafana::{
+    Board, Column, Meanings, NOT_ONE, NOT_ONE_MILD, PLAIN, Panel, RED, Row, Steps, Unit, YELLOW,
+};
+use super::thresholds::{BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK};
+
+pub(super) const UID: &str = "audit-collector-fleet";
+
+const HEALTH: Meanings = &[
+    ("0", "good", "green"),
+    ("1", "look", YELLOW),
+    ("2", "act", RED),
+];
+const LEVEL: Meanings = &[
+    ("0", "none", YELLOW),
+    ("1", "syscalls", "green"),
+    ("2", "audit-hooks", "green"),
+];
+const YES: Meanings = &[
+    ("0", "no", RED),
+    ("1", "yes", "green"),
+    ("2", "locked", "green"),
+];
+const BACKLOG: Steps = &[(BACKLOG_PANIC_RISK, YELLOW), (BACKLOG_NEAR_LIMIT, RED)];
+
+pub(super) fn board() -> Board {
+    Board {
+        path: "dashboards/fleet.json",
+        uid: UID,
+        title: "Audit collector / Fleet overview",
+        description: "Which hosts lose audit events, why, and whether they came back.",
+        since: "now-6h",
+        annotations: Vec::new(),
+        rows: vec![
+            Row {
+                title: "Now",
+                panels: now(),
+            },
+            Row {
+                title: "Hosts",
+                panels: vec![hosts()],
+            },
+            Row {
+                title: "What is lost",
+                panels: losses(),
+            },
+        ],
+    }
+}
+
+fn health(level: u8) -> String {
+    let worst = series("instance:audit_collector_health:severity", "");
+    format!("count(max by (cluster, job, instance) ({worst}) == {level}) or vector(0)")
+}
+
+fn missing(outcome: &str) -> String {
+    series(
+        "instance_outcome:audit_collector_missing_events:increase1h",
+        &format!("outcome=\"{outcome}\""),
+    )
+}
+
+fn now() -> Vec<Panel> {
+    vec![
+        Panel::number(
+            "Hosts",
+            "Hosts whose collector answers. Compare with your inventory: a host that is in no scrape is not watched by anybody.",
+            Unit::Count,
+        )
+        .query(format!("count(up{{{CHOSEN}}} == 1) or vector(0)"), "hosts"),
+        Panel::number(
+            "Hosts to act on",
+            "Hosts with a critical alert's condition. They are first in the table below; each reason has a runbook.",
+            Unit::Count,
+        )
+        .steps(NOT_ONE)
+        .query(health(2), "hosts"),
+        Panel::number(
+            "Hosts to look at",
+            "Hosts with a warning's condition and nothing worse. By day.",
+            Unit::Count,
+        )
+        .steps(NOT_ONE_MILD)
+        .query(health(1), "hosts"),
+        Panel::number(
+            "Lost for good, last hour",
+            "Events that neither the audit stream nor eBPF has. Anything but 0 is a hole in the evidence: open Loss forensics.",
+            Unit::Count,
+        )
+        .steps(NOT_ONE)
+        .query(format!("sum({}) or vector(0)", missing("unrecovered")), "events"),
+        Panel::number(
+            "Given back, last hour",
+            "Events the kernel lost and eBPF gave back. Nothing is missing, but a host that needs this is set up too tightly.",
+            Unit::Count,
+        )
+        .steps(NOT_ONE_MILD)
+        .query(format!("sum({}) or vector(0)", missing("backfilled")), "events"),
+        Panel::number(
+            "Events expected",
+            "Events the kernels should have reported, per second, over all chosen hosts.",
+            Unit::PerSecond,
+        )
+        .query(
+            format!("sum({}) or vector(0)", series("instance:audit_collector_expected_events:rate5m", "")),
+            "events",
+        ),
+    ]
+}
+
+fn hosts() -> Panel {
+    let column = |title, expr: String, unit, steps, meanings| Column {
+        title,
+        expr: format!("max by (instance) ({expr})"),
+        unit,
+        steps,
+        meanings,
+    };
+    let level = format!(
+        "{} or 2 * {}",
+        metric_with("witness_level", r#"level="syscalls""#) + " == 1",
+        metric_with("witness_level", r#"level="audit-hooks""#),
+    );
+    Panel::hosts(
+        "Every host, the worst first",
+        "A row per host; click its name for everything about it. Act on red, look at yellow: the alert of that name has a runbook.",
+        vec![
+            column(
+                "Health",
+                series("instance:audit_collector_health:severity", ""),
+                Unit::Words,
+                PLAIN,
+                HEALTH,
+            ),
+            column(
+                "Lost for good, 1 h",
+                missing("unrecovered"),
+                Unit::Count,
+                NOT_ONE,
+                &[],
+            ),
+            column(
+                "Given back, 1 h",
+                missing("backfilled"),
+                Unit::Count,
+                NOT_ONE_MILD,
+                &[],
+            ),
+            column(
+                "Expected per s",
+                series("instance:audit_collector_expected_events:rate5m", ""),
+                Unit::PerSecond,
+                PLAIN,
+                &[],
+            ),
+            column(
+                "Kernel queue",
+                series("instance:audit_collector_kernel_backlog:ratio", ""),
+                Unit::Ratio,
+                BACKLOG,
+                &[],
+            ),
+            column(
+                "Auditing",
+                metric("kernel_enabled"),
+                Unit::Words,
+                PLAIN,
+                YES,
+            ),
+            column(
+                "Rules as configured",
+                metric("rules_in_sync"),
+                Unit::Words,
+                PLAIN,
+                YES,
+            ),
+            column("Witness", level, Unit::Words, PLAIN, LEVEL),
+            column(
+                "Sink queue",
+                series("instance:audit_collector_sink_queue:ratio", ""),
+                Unit::Ratio,
+                BACKLOG,
+                &[],
+            ),
+            column(
+                "Sinks down",
+                format!(
+                    "count by (instance) ({} == 0) or 0 * group by (instance) ({})",
+                    metric("sink_up"),
+                    metric("sink_up")
+                ),
+                Unit::Count,
+                NOT_ONE,
+                &[],
+            ),
+        ],
+    )
+}
+
+fn losses() -> Vec<Panel> {
+    vec![
+        Panel::areas(
+            "Events the audit stream did not have, by cause",
+            "Over all chosen hosts. Open Loss forensics for which hosts, keys and calls.",
+            Unit::PerSecond,
+        )
+        .query(
+            format!(
+                "sum by (cause) ({}) > 0",
+                series("instance_cause:audit_collector_missing_events:rate5m", "")
+            ),
+            "{{cause}}",
+        )
+        .sized(12, 8),
+        Panel::lines(
+            "The ten hosts that lose most",
+            "Events per second that the audit stream of each did not have, given back or not.",
+            Unit::PerSecond,
+        )
+        .query(
+            format!(
+                "topk(10, sum by (instance) ({}) > 0)",
+                series("instance_cause:audit_collector_missing_events:rate5m", "")
+            ),
+            "{{instance}}",
+        )
+        .sized(12, 8),
+        Panel::lines(
+            "Share captured",
+            "Of the events that the kernels should have reported, those that came or were given back; 100 % is the promise. The worst host and \
+             the mean of all.",
+            Unit::Ratio,
+        )
+        .query(
+            format!("min({})", series("instance:audit_collector_captured_events:ratio_rate1h", "")),
+            "worst host",
+        )
+        .query(
+            format!("avg({})", series("instance:audit_collector_captured_events:ratio_rate1h", "")),
+            "mean",
+        )
+        .sized(12, 8),
+        Panel::lines(
+            "Expected events, by job",
+            "Load on the audit system of the fleet. A fall without a reason is as telling as a rise.",
+            Unit::PerSecond,
+        )
+        .query(
+            format!(
+                "sum by (cluster, job) ({})",
+                series("instance:audit_collector_expected_events:rate5m", "")
+            ),
+            "{{cluster}} {{job}}",
+        )
+        .sized(12, 8),
+    ]
+}

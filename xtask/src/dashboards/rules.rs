@@ -1,0 +1,136 @@
+//! Prometheus' recording and alerting rules.
+//!
+//! Owns what is recorded, under names of the form `level:metric:operation`, and the form of rule files.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::alerts::alerts as all_alerts;
+
+/// The labels that tell hosts apart; `cluster` may be absent.
+const HOST: &str = "cluster, job, instance";
+/// Where the runbooks lie.
+const RUNBOOKS: &str =
+    "https://github.com/audit-collector/audit-collector/blob/main/dashboards/runbooks";
+const HEAD: &str = "# Made by `cargo xtask dashboards`; change xtask/src/dashboards.\n";
+
+#[derive(Serialize)]
+struct File {
+    groups: Vec<Group>,
+}
+
+#[derive(Serialize)]
+struct Group {
+    name: &'static str,
+    rules: Vec<Rule>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Rule {
+    Record {
+        record: &'static str,
+        expr: String,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<&'static str, String>,
+    },
+    Alert {
+        alert: &'static str,
+        expr: String,
+        #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+        lasting: Option<&'static str>,
+        labels: BTreeMap<&'static str, String>,
+        annotations: BTreeMap<&'static str, String>,
+    },
+}
+
+/// `recording.yml`.
+pub(super) fn recording() -> String {
+    let record = |record, expr: &str| Rule::Record {
+        record,
+        expr: expr.to_owned(),
+        labels: BTreeMap::new(),
+    };
+    let figures = vec![
+        record(
+            "instance:audit_collector_expected_events:rate5m",
+            "rate(audit_collector_crosscheck_expected_events_total[5m])",
+        ),
+        record(
+            "instance_cause:audit_collector_missing_events:rate5m",
+            "sum without (stage, outcome) (rate(audit_collector_crosscheck_missing_events_total[5m]))",
+        ),
+        record(
+            "instance_outcome:audit_collector_missing_events:increase1h",
+            "sum without (stage, cause) (increase(audit_collector_crosscheck_missing_events_total[1h]))",
+        ),
+        record(
+            "instance_cause:audit_collector_missing_events:increase1h",
+            "sum without (stage, outcome) (increase(audit_collector_crosscheck_missing_events_total[1h]))",
+        ),
+        // Of what is not known to have been lost for good. Absent where nothing was expected.
+        record(
+            "instance:audit_collector_captured_events:ratio_rate1h",
+            "1 - sum without (verdict, outcome) (rate(audit_collector_crosscheck_events_total{outcome=\"unrecovered\"}[1h])) / \
+             (sum without (verdict, outcome) (rate(audit_collector_crosscheck_events_total{outcome!=\"audit_only\"}[1h])) > 0)",
+        ),
+        record(
+            "instance:audit_collector_kernel_backlog:ratio",
+            "audit_collector_kernel_backlog_records / (audit_collector_kernel_backlog_limit_records > 0)",
+        ),
+        record(
+            "instance:audit_collector_sink_queue:ratio",
+            "max without (sink) (audit_collector_sink_queue_bytes / (audit_collector_sink_queue_capacity_bytes > 0))",
+        ),
+    ];
+    let mut health = vec![Rule::Record {
+        record: "instance:audit_collector_health:severity",
+        expr: format!("0 * group by ({HOST}) (up{{job=\"audit-collector\"}})"),
+        labels: [("reason", String::new())].into(),
+    }];
+    health.extend(all_alerts().into_iter().map(|alert| {
+        let level = alert.severity.level();
+        Rule::Record {
+            record: "instance:audit_collector_health:severity",
+            expr: format!("{level} * group by ({HOST}) ({})", alert.expr),
+            labels: [("reason", alert.name.to_owned())].into(),
+        }
+    }));
+    file(vec![
+        Group {
+            name: "audit-collector.figures",
+            rules: figures,
+        },
+        Group {
+            name: "audit-collector.health",
+            rules: health,
+        },
+    ])
+}
+
+/// `alerts.yml`.
+pub(super) fn alerts() -> String {
+    let rules = all_alerts().into_iter().map(|alert| Rule::Alert {
+        alert: alert.name,
+        expr: alert.expr,
+        lasting: alert.lasting,
+        labels: [("severity", alert.severity.name().to_owned())].into(),
+        annotations: [
+            ("summary", alert.summary.to_owned()),
+            ("description", alert.description.to_owned()),
+            ("runbook_url", format!("{RUNBOOKS}/{}.md", alert.name)),
+        ]
+        .into(),
+    });
+    file(vec![Group {
+        name: "audit-collector",
+        rules: rules.collect(),
+    }])
+}
+
+fn file(groups: Vec<Group>) -> String {
+    let yaml =
+        serde_saphyr::to_string(&File { groups }).expect("the rules are maps, lists and strings");
+    format!("{HEAD}{yaml}")
+}
