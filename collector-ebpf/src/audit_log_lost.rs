@@ -4,10 +4,11 @@
 
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::{macros::fentry, programs::FEntryContext};
-use collector_ebpf::LossReason;
+use collector_ebpf::{LossReason, TextReason};
 
 use crate::kernel::read;
 use crate::maps::{LOST, NOTES};
+use crate::mirror::{self, Delivery};
 
 #[fentry(function = "audit_log_lost")]
 fn audit_log_lost(context: FEntryContext) -> i32 {
@@ -17,10 +18,22 @@ fn audit_log_lost(context: FEntryContext) -> i32 {
 
 #[inline(always)]
 fn try_audit_log_lost(context: &FEntryContext) -> Option<()> {
-    let reason = LossReason::of_message(read(context.arg::<u64>(0), 0)) as u32;
-    let total = LOST.get_ptr_mut(reason)?;
+    let reason = LossReason::of_message(read(context.arg::<u64>(0), 0));
+    let total = LOST.get_ptr_mut(reason as u32)?;
     // SAFETY: this CPU's own element.
     unsafe { *total += 1 };
+    let behind_the_queue = match reason {
+        LossReason::RetryOverflow => Some(TextReason::RetryOverflow),
+        LossReason::HoldOverflow => Some(TextReason::HoldOverflow),
+        _ => None,
+    };
+    if let Some(reason) = behind_the_queue {
+        // What the daemon did not take has reached a multicast socket before.
+        if mirror::delivery() == Some(Delivery::Unicast) {
+            mirror::tell(reason, mirror::in_hand());
+        }
+        return None;
+    }
     // Without a note the record is not of a call, or of one that the kernel had not decided to report yet.
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };

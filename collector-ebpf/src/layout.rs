@@ -131,3 +131,19 @@ pub struct ContextLayout {
 }
 
 const _: () = assert!(size_of::<ContextLayout>() == 9 * 4);
+
+/// Offsets that only the hooks behind the audit queue need.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct QueueLayout {
+    /// `sk_buff.data`
+    pub skb_data: u32,
+    /// `sk_buff.len`
+    pub skb_len: u32,
+    /// `sock.sk_cookie`, which is `__sk_common.skc_cookie`
+    pub sock_cookie: u32,
+}
+
+const _: () = assert!(size_of::<QueueLayout>() == 3 * 4);

@@ -15,19 +15,21 @@ mod layout;
 mod plan;
 mod report;
 mod sample;
+mod text;
 
 pub use condition::{Action, Comparison, Condition, MAX_CONDITIONS, NO_RULE};
 pub use counters::Counters;
 pub use facts::{Fact, Facts, audited_result};
 pub use in_flight::{InFlight, SLOT_BYTES, Slot};
 pub use judge::{Conditions, Judgement, MAX_STEPS, Ruling, Walk, judge};
-pub use layout::{ContextLayout, Layout};
+pub use layout::{ContextLayout, Layout, QueueLayout};
 pub use plan::{Active, NO_PROGRAM, Plan, Plans, SYSCALL_NUMBERS};
 pub use report::{LossReason, Note, Report};
 pub use sample::{
     AREA_BYTES, FileFacts, GROUPS, LINEAGE, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION,
     flags, string_flags,
 };
+pub use text::{InHand, TEXT_BYTES, TextCounters, TextHeader, TextMirror, TextReason};
 
 /// How many processes can be exempt from observation beside our own.
 pub const EXEMPT_PROCESSES: usize = 4;
@@ -51,6 +53,8 @@ pub struct Control {
     pub active: Active,
     /// Processes that are never audited (the registered audit daemon, kernel/audit.c `auditd_test_task`); 0 is none.
     pub exempt: [u32; EXEMPT_PROCESSES],
+    /// The cookie of our multicast socket (`SO_COOKIE`); 0 where we are the daemon.
+    pub socket: u64,
 }
 
-const _: () = assert!(size_of::<Control>() == 24);
+const _: () = assert!(size_of::<Control>() == 32);

@@ -21,9 +21,19 @@ mod draft;
 #[cfg(target_arch = "bpf")]
 mod judging;
 #[cfg(target_arch = "bpf")]
+mod kauditd_hold_skb;
+#[cfg(target_arch = "bpf")]
+mod kauditd_retry_skb;
+#[cfg(target_arch = "bpf")]
+mod kauditd_send_multicast_skb;
+#[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod mirror;
+#[cfg(target_arch = "bpf")]
+mod netlink_overrun;
 #[cfg(target_arch = "bpf")]
 mod opened;
 #[cfg(target_arch = "bpf")]

@@ -6,8 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use collector_ebpf::{
-    AREA_BYTES, Active, Condition, ContextLayout, Control, Counters, Facts, InFlight, Layout,
-    LossReason, MAX_CONDITIONS, Note, Plans, SYSCALL_NUMBERS, Sample,
+    AREA_BYTES, Active, Condition, ContextLayout, Control, Counters, Facts, InFlight, InHand,
+    Layout, LossReason, MAX_CONDITIONS, Note, Plans, QueueLayout, SYSCALL_NUMBERS, Sample,
+    TEXT_BYTES, TextCounters, TextHeader, TextReason,
 };
 
 /// Samples on their way to the collector. Its size is set at load time.
@@ -40,6 +41,23 @@ pub(crate) static NOTES: HashMap<u64, Note> = HashMap::with_max_entries(8192, 0)
 pub(crate) static LOST: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(LossReason::COUNT as u32, 0);
 
+/// Texts of records on their way to the collector. Its size is set at load time.
+#[map]
+pub(crate) static TEXTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// What happened to records behind the queue, by [`TextReason`].
+#[map]
+pub(crate) static TEXT_COUNTS: PerCpuArray<TextCounters> =
+    PerCpuArray::with_max_entries(TextReason::COUNT as u32, 0);
+
+/// A text in the making.
+#[map]
+pub(crate) static TEXT_SCRATCH: PerCpuArray<TextScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The records in hand, of kauditd and of another task.
+#[map]
+pub(crate) static IN_HAND: Array<InHand> = Array::with_max_entries(2, 0);
+
 /// One element per program, as with [`SCRATCH`].
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(4, 0);
@@ -65,6 +83,15 @@ pub(crate) struct Scratch {
 }
 
 const _: () = assert!(size_of::<Scratch>() <= 32 * 1024);
+
+/// A text with its header.
+#[repr(C)]
+pub(crate) struct TextScratch {
+    pub(crate) header: TextHeader,
+    pub(crate) text: [u8; TEXT_BYTES],
+}
+
+const _: () = assert!(size_of::<TextScratch>() <= 32 * 1024);
 
 /// The element of sys_enter in [`SCRATCH`] and [`COUNTERS`].
 pub(crate) const ENTER: u32 = 0;
@@ -139,6 +166,22 @@ pub(crate) static CONTEXT_LAYOUT: ContextLayout = ContextLayout {
     pwd: 0,
 };
 
+/// Offsets behind the audit queue.
+#[unsafe(no_mangle)]
+pub(crate) static QUEUE_LAYOUT: QueueLayout = QueueLayout {
+    skb_data: 0,
+    skb_len: 0,
+    sock_cookie: 0,
+};
+
+/// Which texts are sent: a [`TextMirror`](collector_ebpf::TextMirror).
+#[unsafe(no_mangle)]
+pub(crate) static TEXT_MIRROR: u32 = 0;
+
+/// 1 where the kernel was booted with `audit=1`, and so keeps records while there is no daemon (`audit_default`).
+#[unsafe(no_mangle)]
+pub(crate) static HOLDS_RECORDS: u32 = 0;
+
 /// 1 where the hooks on the audit code are attached before the tracepoints. The verifier knows the value, so that
 /// where it is 0 nothing of what hangs on it is left in the programs.
 #[unsafe(no_mangle)]
@@ -169,6 +212,29 @@ macro_rules! context_offset {
     };
 }
 pub(crate) use context_offset;
+
+/// One offset of [`QUEUE_LAYOUT`].
+macro_rules! queue_offset {
+    ($field:ident) => {
+        // SAFETY: as in `offset`.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::QUEUE_LAYOUT.$field) }
+    };
+}
+pub(crate) use queue_offset;
+
+/// [`TEXT_MIRROR`] as loaded.
+#[inline(always)]
+pub(crate) fn text_mirror() -> u32 {
+    // SAFETY: a static; volatile for the reason given at `offset`.
+    unsafe { core::ptr::read_volatile(&raw const TEXT_MIRROR) }
+}
+
+/// [`HOLDS_RECORDS`] as loaded.
+#[inline(always)]
+pub(crate) fn holds_records() -> bool {
+    // SAFETY: a static; volatile for the reason given at `offset`.
+    unsafe { core::ptr::read_volatile(&raw const HOLDS_RECORDS) != 0 }
+}
 
 /// [`HOOKS`] as loaded.
 #[inline(always)]

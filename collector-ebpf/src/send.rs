@@ -17,7 +17,7 @@ use crate::{arguments, draft};
 /// The reader is woken once per so many bytes and CPU; below that it finds samples by its own short poll.
 const WAKEUP_BYTES: u64 = 64 * 1024;
 /// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` of include/uapi/linux/bpf.h.
-const NO_WAKEUP: u64 = 1;
+pub(crate) const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
 /// A sample of a system call, in `Sample::kind`.
 const KIND_SYSCALL: u8 = 1;

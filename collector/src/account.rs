@@ -29,6 +29,8 @@ pub struct Account {
     pub at: TimeMs,
     /// What came in.
     pub input: Input,
+    /// What was copied in the kernel.
+    pub mirror: Mirror,
     /// What the reassembler did.
     pub assembly: Assembly,
     /// Serials.
@@ -80,6 +82,26 @@ pub struct Input {
     pub parsed: u64,
     /// Records that could not be parsed.
     pub malformed: u64,
+}
+
+/// Records whose text was copied behind the kernel's queue. Identity:
+/// `received = confirmed + given_back + malformed + cut + unjudged + waiting`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirror {
+    /// Texts taken in.
+    pub received: u64,
+    /// Copies whose record came by the audit stream, or was told to be lost by a text of its own.
+    pub confirmed: u64,
+    /// Records given back, by why the stream lost them.
+    pub given_back: BTreeMap<Cause, u64>,
+    /// Texts that could not be parsed.
+    pub malformed: u64,
+    /// Texts longer than what is sent of one.
+    pub cut: u64,
+    /// Copies given up because too many waited.
+    pub unjudged: u64,
+    /// Copies that wait for their record.
+    pub waiting: u64,
 }
 
 /// Identity: `begun = emitted + pending + evicted`, where `emitted` is the sum over the reasons but `evicted`.
@@ -216,6 +238,8 @@ pub struct Ebpf {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Records the kernel has given up since the witness watches, by [`LossReason`]; none where no program sees that.
     pub lost_records: Option<[u64; LossReason::COUNT]>,
+    /// Texts of records on their way through a ring of their own.
+    pub texts: Texts,
     /// Arguments and strings that could not be read.
     pub unreadable: u64,
     /// Size of the ring in bytes.
@@ -232,6 +256,27 @@ pub struct Ebpf {
     pub map_update_errors: BTreeMap<&'static str, u64>,
     /// Maps by name: entries and capacity.
     pub maps: BTreeMap<&'static str, (u64, u64)>,
+}
+
+/// Texts of records from the kernel. Identity, while no program is running: `submitted = read + still in the ring`.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    /// Records that the kernel dropped because it was booted without `audit=1`, and does not count.
+    pub not_held: u64,
+    /// Records that found our multicast socket full.
+    pub overruns: u64,
+    /// Texts put into the ring.
+    pub submitted: u64,
+    /// Texts read from it.
+    pub read: u64,
+    /// Texts that did not come through, by reason (`ring_full`, `unreadable`, `missed_run`, `undecodable`).
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Size of the ring in bytes; 0 where no texts are sent.
+    pub ring_size: u64,
+    /// Bytes in it not yet read.
+    pub ring_used: u64,
+    /// The most that was in it within the last minute.
+    pub ring_used_peak: u64,
 }
 
 /// The kernel's figures of one BPF program (`struct bpf_prog_info` of include/uapi/linux/bpf.h).

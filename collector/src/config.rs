@@ -110,6 +110,19 @@ pub enum EbpfUse {
     Off,
 }
 
+/// Which records are copied behind the kernel's audit queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TextMirror {
+    /// None.
+    Off,
+    /// Those that the kernel is seen to lose there.
+    #[default]
+    Lost,
+    /// All.
+    All,
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -299,6 +312,10 @@ pub struct EbpfConfig {
     pub ring_bytes: u32,
     /// Calls followed at a time.
     pub in_flight: u32,
+    /// Which records are copied behind the kernel's audit queue.
+    pub text_mirror: TextMirror,
+    /// Size of the ring buffer for those in bytes, a power of two.
+    pub text_ring_bytes: u32,
     /// Log level of the programs.
     pub log: Level,
 }

@@ -5,24 +5,29 @@
 
 use std::time::Duration;
 
-use crate::account::{Account, Input};
+use crate::account::{Account, Input, Mirror};
+use crate::audit::copies::{Came, Copies, Copy};
 use crate::audit::event::AuditEvent;
 use crate::audit::gaps::{Gap, GapTracker};
 use crate::audit::parse;
 use crate::audit::reassemble::{self, Reassembler};
-use crate::audit::record::{Record, RecordType, Serial};
+use crate::audit::record::{Provenance, Record, RecordType, Serial};
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
 use crate::correlate::limits::Limits;
 use crate::correlate::matcher::Correlator;
 use crate::event::{Cause, LossUnit, Output};
 use crate::probe::observation::Observation;
+use crate::probe::texts::{Text, TextMirror};
 use crate::verify::{Sampling, Verifier};
 
 /// Parse, reassemble, watch the serials, correlate, verify.
 pub struct Core {
     offset: RealtimeOffset,
     input: Input,
+    mirror: Mirror,
+    /// Where every record is copied: what came of the copies.
+    copies: Option<Copies>,
     reassembler: Reassembler,
     gaps: GapTracker,
     /// What there is to match audit events with; also reached by the pipeline when the witness or the rules change.
@@ -45,6 +50,8 @@ pub struct CoreConfig {
     pub reorder_window: Duration,
     /// Which matched events are rebuilt and compared.
     pub verify: Sampling,
+    /// Which texts of records come from the kernel.
+    pub texts: TextMirror,
 }
 
 impl Core {
@@ -56,6 +63,8 @@ impl Core {
                 source: config.source,
                 ..Input::default()
             },
+            mirror: Mirror::default(),
+            copies: (config.texts == TextMirror::All).then(Copies::default),
             reassembler: Reassembler::new(config.reassembly.clone()),
             gaps: GapTracker::new(config.reorder_window),
             correlator: Correlator::new(
@@ -74,8 +83,18 @@ impl Core {
     pub fn datagram(&mut self, record_type: u16, text: &[u8], now: KtimeNs) {
         self.input.records += 1;
         self.input.bytes += text.len() as u64;
+        if let Some(copies) = &mut self.copies
+            && copies.came(record_type, text, now) == Came::Late
+        {
+            // Its copy has been given back for it.
+            self.input.parsed += 1;
+            return;
+        }
         match parse::netlink_record(record_type, text) {
-            Ok(record) => self.parsed(record, now),
+            Ok(record) => {
+                self.input.parsed += 1;
+                self.parsed(record, now);
+            }
             Err(error) => self.malformed(&error, now),
         }
     }
@@ -87,10 +106,50 @@ impl Core {
         match parse::log_line(line) {
             Ok(record) => {
                 let now = now(&record);
+                self.input.parsed += 1;
                 self.parsed(record, now);
             }
             Err(error) => self.malformed(&error, KtimeNs(0)),
         }
+    }
+
+    /// The text of a record from behind the kernel's queue. To be handed over before what came by the socket since it was
+    /// taken, so that an event's end does not overtake records of it that were lost before.
+    pub fn text(&mut self, text: &Text<'_>, now: KtimeNs) {
+        self.mirror.received += 1;
+        if !text.whole {
+            self.mirror.cut += 1;
+            return;
+        }
+        let (record_type, bytes) = (text.record_type, text.bytes);
+        match (self.correlator.cause_of_text(text.reason), &mut self.copies) {
+            (Some(cause), copies) => {
+                if let Some(copies) = copies {
+                    copies.lost(record_type, bytes);
+                }
+                self.give_back(record_type, bytes, cause, now);
+            }
+            (None, Some(copies)) => {
+                let unjudged = copies.copied(Copy {
+                    record_type,
+                    text: bytes.into(),
+                    taken: text.taken,
+                });
+                if unjudged > 0 {
+                    self.mirror.unjudged += unjudged;
+                    self.lose(Cause::WindowFull, unjudged, LossUnit::Records, now);
+                }
+            }
+            // Nobody asked for it.
+            (None, None) => self.mirror.unjudged += 1,
+        }
+    }
+
+    /// All that the kernel sent us before `passed` has been handed over.
+    pub fn stream_passed(&mut self, passed: KtimeNs, now: KtimeNs) {
+        self.reassembler
+            .stream_passed(passed, now, &mut self.events);
+        self.pass_on(now);
     }
 
     /// An observation of the eBPF witness.
@@ -118,6 +177,7 @@ impl Core {
             let malformed = std::mem::take(&mut self.malformed);
             self.lose(Cause::Malformed, malformed, LossUnit::Records, now);
         }
+        self.judge_copies(now);
         self.reassembler.tick(now, &mut self.events);
         self.pass_on(now);
         self.gaps.tick(now, &mut self.judged);
@@ -130,6 +190,19 @@ impl Core {
     /// The input has ended: everything that waits is settled.
     pub fn finish(&mut self, now: KtimeNs) {
         self.tick(now, self.offset);
+        if let Some(mut copies) = self.copies.take() {
+            let passed = self.correlator.furthest_passed();
+            while let Some(copy) = copies.take_due(now, |_| true) {
+                // Of what the stream had not passed it cannot be said that it was lost.
+                let cause = if copy.taken <= passed {
+                    self.correlator.cause_behind_the_queue(copy.taken)
+                } else {
+                    Cause::Stopped
+                };
+                self.give_back(copy.record_type, &copy.text, cause, now);
+            }
+            self.copies = Some(copies);
+        }
         self.reassembler.flush(now, &mut self.events);
         self.pass_on(now);
         self.gaps.flush(now, &mut self.judged);
@@ -158,6 +231,11 @@ impl Core {
     pub fn account(&self, now: TimeMs, account: &mut Account) {
         account.at = now;
         account.input = self.input;
+        account.mirror.clone_from(&self.mirror);
+        if let Some(copies) = &self.copies {
+            account.mirror.waiting = copies.len() as u64;
+            account.mirror.confirmed = copies.confirmed();
+        }
         account.assembly = self.reassembler.counts();
         account.serials = self.gaps.counts();
         account.crosscheck = self.correlator.crosscheck();
@@ -167,7 +245,6 @@ impl Core {
     }
 
     fn parsed(&mut self, record: Record, now: KtimeNs) {
-        self.input.parsed += 1;
         if switches_off(&record) {
             let at = self.offset.monotonic(record.stamp.time);
             self.correlator.auditing_switched_off(at);
@@ -179,6 +256,43 @@ impl Core {
         }
         self.reassembler.push(record, now, &mut self.events);
         self.pass_on(now);
+    }
+
+    /// Puts a record that the stream lost in its place.
+    fn give_back(&mut self, record_type: u16, text: &[u8], cause: Cause, now: KtimeNs) {
+        match parse::netlink_record(record_type, text) {
+            Ok(record) => {
+                *self.mirror.given_back.entry(cause).or_default() += 1;
+                let provenance = Provenance::Mirror(cause);
+                self.parsed(
+                    Record {
+                        provenance,
+                        ..record
+                    },
+                    now,
+                );
+            }
+            Err(error) => {
+                self.mirror.malformed += 1;
+                tracing::debug!(%error, "the text of a record from the kernel cannot be parsed");
+            }
+        }
+    }
+
+    /// Gives back the records whose copies have not been confirmed though the stream has moved past them.
+    fn judge_copies(&mut self, now: KtimeNs) {
+        let Some(mut copies) = self.copies.take() else {
+            return;
+        };
+        copies.tick(now);
+        let passed = self.correlator.stream_passed(now);
+        let longest = self.correlator.longest_wait();
+        let due = |copy: &Copy| copy.taken <= passed || now.since(copy.taken) >= longest;
+        while let Some(copy) = copies.take_due(now, due) {
+            let cause = self.correlator.cause_behind_the_queue(copy.taken);
+            self.give_back(copy.record_type, &copy.text, cause, now);
+        }
+        self.copies = Some(copies);
     }
 
     fn malformed(&mut self, error: &parse::ParseError, now: KtimeNs) {
@@ -207,6 +321,8 @@ fn switches_off(record: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Outcome;
+    use crate::probe::texts::TextReason;
 
     #[test]
     fn a_line_of_ours_without_a_serial_leaves_no_hole_in_a_log() {
@@ -215,6 +331,7 @@ mod tests {
             reassembly: reassemble::Limits::default(),
             reorder_window: Duration::from_secs(5),
             verify: Sampling::default(),
+            texts: TextMirror::Off,
         };
         let mut core = Core::new(&config, RealtimeOffset(0));
         for line in [
@@ -236,5 +353,123 @@ mod tests {
         let input = account.input;
         assert_eq!((input.records, input.parsed, input.malformed), (3, 2, 1));
         assert_eq!(account.losses[&Cause::Malformed], 1);
+    }
+
+    fn at(ms: u64) -> KtimeNs {
+        KtimeNs(1_700_000_000_000_000_000 + ms * 1_000_000)
+    }
+
+    fn live(texts: TextMirror) -> Core {
+        let config = CoreConfig {
+            source: "daemon",
+            reassembly: reassemble::Limits {
+                repeats: reassemble::Repeats::Records,
+                ..reassemble::Limits::default()
+            },
+            reorder_window: Duration::from_secs(1),
+            verify: Sampling::default(),
+            texts,
+        };
+        Core::new(&config, RealtimeOffset(0))
+    }
+
+    fn body(serial: u32, body: &str) -> Vec<u8> {
+        format!("audit(1700000000.000:{serial}): {body}").into_bytes()
+    }
+
+    fn text(reason: TextReason, ms: u64, record_type: u16, bytes: &[u8]) -> Text<'_> {
+        Text {
+            reason,
+            taken: at(ms),
+            record_type,
+            bytes,
+            whole: true,
+        }
+    }
+
+    /// Outcome, cause and number of records of the events so far.
+    fn events(core: &mut Core) -> Vec<(Outcome, Option<Cause>, usize)> {
+        core.outputs()
+            .filter_map(|output| match output {
+                Output::Event(event) => {
+                    let records = event.audit.map_or(0, |audit| audit.records.len());
+                    Some((event.outcome, event.cause, records))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn account(core: &Core) -> Account {
+        let mut account = Account::default();
+        core.account(TimeMs(0), &mut account);
+        assert_eq!(account.broken_identities(), [""; 0]);
+        account
+    }
+
+    #[test]
+    fn a_record_that_was_lost_behind_the_queue_is_given_back_once_and_leaves_no_hole() {
+        let mut core = live(TextMirror::Lost);
+        core.datagram(1112, &body(1, "pid=1 msg=''"), at(0));
+        let lost = body(2, "pid=2 msg=''");
+        core.text(&text(TextReason::RetryOverflow, 1, 1112, &lost), at(2));
+        core.datagram(1112, &body(3, "pid=3 msg=''"), at(3));
+        core.finish(at(5_000));
+        let cause = Some(Cause::RetryOverflow);
+        assert_eq!(
+            events(&mut core),
+            [
+                (Outcome::AuditOnly, None, 1),
+                (Outcome::Backfilled, cause, 1),
+                (Outcome::AuditOnly, None, 1),
+            ]
+        );
+        let account = account(&core);
+        assert_eq!(account.serials.missing, 0);
+        assert_eq!((account.input.records, account.crosscheck.expected), (2, 1));
+        assert_eq!(account.mirror.given_back[&Cause::RetryOverflow], 1);
+    }
+
+    #[test]
+    fn a_cut_text_is_not_passed_off_as_a_record() {
+        let mut core = live(TextMirror::Lost);
+        let lost = body(2, "pid=2 msg=''");
+        let cut = Text {
+            whole: false,
+            ..text(TextReason::NotHeld, 1, 1112, &lost)
+        };
+        core.text(&cut, at(2));
+        core.finish(at(5_000));
+        assert_eq!(events(&mut core), []);
+        assert_eq!(account(&core).mirror.cut, 1);
+    }
+
+    #[test]
+    fn of_all_copies_only_those_are_given_back_whose_record_does_not_come() {
+        let mut core = live(TextMirror::All);
+        let came = body(1, "pid=1 msg=''");
+        let known = body(2, "pid=2 msg=''");
+        let unknown = body(3, "pid=3 msg=''");
+        for bytes in [&came, &known, &unknown] {
+            core.text(&text(TextReason::Queued, 1, 1112, bytes), at(1));
+        }
+        core.text(&text(TextReason::HoldOverflow, 2, 1112, &known), at(2));
+        core.datagram(1112, &came, at(3));
+        core.tick(at(59_000), RealtimeOffset(0));
+        assert_eq!(account(&core).mirror.waiting, 1);
+        core.tick(at(61_002), RealtimeOffset(0));
+        // It comes after all.
+        core.datagram(1112, &unknown, at(61_003));
+        core.finish(at(70_000));
+        assert_eq!(
+            events(&mut core),
+            [
+                (Outcome::Backfilled, Some(Cause::HoldOverflow), 1),
+                (Outcome::AuditOnly, None, 1),
+                (Outcome::Backfilled, Some(Cause::KernelUnknown), 1),
+            ]
+        );
+        let mirror = account(&core).mirror;
+        assert_eq!((mirror.received, mirror.confirmed), (4, 2));
     }
 }

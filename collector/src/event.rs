@@ -144,6 +144,17 @@ impl Cause {
         Self::SinkError,
     ];
 
+    /// Those for which records can be lost of which there is a copy.
+    pub const COPIED: [Self; 7] = [
+        Self::RetryOverflow,
+        Self::HoldOverflow,
+        Self::KernelUnknown,
+        Self::Displaced,
+        Self::SocketOverrun,
+        Self::QueueFull,
+        Self::Stopped,
+    ];
+
     /// Where this cause acts.
     pub const fn stage(self) -> Stage {
         match self {

@@ -74,7 +74,10 @@ pub fn broken_identities(metrics: &Samples) -> Vec<String> {
     let pending = count("crosscheck_pending_events", &[("source", "ebpf")]);
     let refused: u64 = ["ring_full", "in_flight_full"]
         .iter()
-        .map(|reason| count("ebpf_ringbuf_dropped_events_total", &[("reason", reason)]))
+        .map(|reason| {
+            let labels = [("ringbuf", "observations"), ("reason", *reason)];
+            count("ebpf_ringbuf_dropped_events_total", &labels)
+        })
         .sum();
     let equal = [
         (

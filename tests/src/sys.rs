@@ -75,6 +75,28 @@ pub fn descriptor_of(pid: u32, number: i32) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
 }
 
+/// Sets `NETLINK_NO_ENOBUFS`: the socket is not told of what it has no room for.
+///
+/// # Errors
+/// The errno.
+pub fn hide_overruns(socket: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads one int, whose size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_NO_ENOBUFS,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Waits for all children; true where each ended with status 0.
 pub fn all_children_succeeded() -> bool {
     let mut succeeded = true;

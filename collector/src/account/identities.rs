@@ -3,7 +3,7 @@
 //! Owns which there are. Those of the core and of the sinks hold in every copy of an account. The programs and the ring's
 //! reader go on counting while their counters are read, so theirs are bounds then, and exact once both have stopped.
 
-use crate::account::{Account, Ebpf};
+use crate::account::{Account, Ebpf, Mirror};
 
 impl Account {
     /// The identities that do not hold, by name; none unless the collector counts wrongly.
@@ -24,6 +24,7 @@ impl Account {
                 self.input.records == self.input.parsed + self.input.malformed,
             ),
             ("events", assembly.begun == passed_on + assembly.pending),
+            ("copies", self.mirror.balances()),
             (
                 "observations",
                 (self.ebpf.iter()).all(|ebpf| ebpf.n_read() <= ebpf.submitted),
@@ -33,6 +34,14 @@ impl Account {
         ];
         let broken = all.into_iter().filter(|(_, holds)| !holds);
         broken.map(|(name, _)| name).collect()
+    }
+}
+
+impl Mirror {
+    fn balances(&self) -> bool {
+        let given_back: u64 = self.given_back.values().sum();
+        let settled = self.confirmed + given_back + self.malformed + self.cut + self.unjudged;
+        self.received == settled + self.waiting
     }
 }
 
@@ -65,6 +74,7 @@ mod tests {
         assert!(account.broken_identities().is_empty());
         account.input.records = 1;
         account.assembly.begun = 1;
+        account.mirror.received = 1;
         account.crosscheck.expected = 1;
         account.ebpf = Some(Ebpf {
             attempted: 3,
@@ -81,7 +91,14 @@ mod tests {
         account.sinks.insert("file".to_owned(), sink);
         assert_eq!(
             account.broken_identities(),
-            ["records", "events", "observations", "expected", "sinks"]
+            [
+                "records",
+                "events",
+                "copies",
+                "observations",
+                "expected",
+                "sinks"
+            ]
         );
     }
 

@@ -2,6 +2,7 @@
 
 use crate::audit::record::{Record, Stamp};
 use crate::clock::KtimeNs;
+use crate::event::Cause;
 
 /// Why the reassembler handed an event on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,9 @@ pub struct AuditEvent {
     pub records: Vec<Record>,
     /// Why it was handed on.
     pub completion: Completion,
+    /// Why the audit stream lost a record of it, the end-of-event record included, that was copied in the kernel and is in here
+    /// nevertheless; of several causes the first to come. None where all came by the stream.
+    pub mirrored: Option<Cause>,
     /// When its first record was read.
     pub first_read: KtimeNs,
     /// When it was handed on.

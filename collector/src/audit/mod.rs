@@ -3,6 +3,7 @@
 pub mod arch;
 pub mod capture;
 pub mod client;
+pub mod copies;
 pub mod event;
 pub mod feature;
 pub mod fields;

@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 
-use crate::audit::record::{Record, RecordType, Serial, Stamp};
+use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
 use crate::clock::TimeMs;
 
 /// What parts the kernel's text from auditd's in an enriched log (`log_format = ENRICHED`, auditd.conf(5)).
@@ -56,6 +56,7 @@ pub fn netlink_record(record_type: u16, text: &[u8]) -> Result<Record, ParseErro
         node: None,
         body: cursor.body().into(),
         enrichment: None,
+        provenance: Provenance::Stream,
     })
 }
 
@@ -88,6 +89,7 @@ pub fn log_line(line: &[u8]) -> Result<Record, ParseError> {
         node,
         body: body.into(),
         enrichment,
+        provenance: Provenance::Stream,
     })
 }
 
@@ -335,6 +337,7 @@ mod tests {
                 node: node.map(|node| node.into_bytes().into()),
                 body: body.into(),
                 enrichment: enrichment.map(Into::into),
+                provenance: Provenance::Stream,
             };
             let line = render(&record);
             prop_assert_eq!(log_line(&line).unwrap(), record);

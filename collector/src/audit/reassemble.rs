@@ -5,7 +5,8 @@
 //! called every 100 ms or so, for a deadline must not wait for the next record.
 //!
 //! When an event is handed on:
-//! - at its end-of-event record;
+//! - at its end-of-event record; where that was lost by the stream and copied in the kernel, once the stream has passed that
+//!   time ([`Reassembler::stream_passed`]), as other records of the event may still wait in our socket;
 //! - at once where its type stands alone;
 //! - after [`Limits::grace`] where all it has are records that may stand alone (AVC, CONFIG_CHANGE, LOGIN …):
 //!   inside a system call they precede its SYSCALL record by the time the call still takes, mostly microseconds, and
@@ -14,9 +15,10 @@
 //!
 //! Bounds: events in flight, records and bytes of one event, bytes of all, stamps remembered (see [`Limits`]). An event
 //! over a bound is handed on as it is, and its further records become a late event: nothing is dropped
-//! but exact duplicates. Identity: `begun = completed + standalone + timed_out + flushed + evicted + pending`.
+//! but exact duplicates, where records may come twice ([`Repeats`]). Identity: `begun = completed + standalone + timed_out + flushed + evicted + pending`.
 
 mod memory;
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +29,10 @@ use std::time::Duration;
 
 use crate::account::Assembly;
 use crate::audit::event::{AuditEvent, Completion};
-use crate::audit::record::{Record, RecordType, Stamp};
+use crate::audit::record::{Provenance, Record, RecordType, Stamp};
 use crate::audit::types::Standing;
 use crate::clock::KtimeNs;
+use crate::event::Cause;
 use memory::HandedOn;
 
 /// Bounds of a [`Reassembler`]. The default fits a live stream.
@@ -51,6 +54,8 @@ pub struct Limits {
     pub remembered: usize,
     /// What ends an event.
     pub end: EventEnd,
+    /// What a record is that repeats another of its event to the byte.
+    pub repeats: Repeats,
 }
 
 impl Default for Limits {
@@ -64,6 +69,7 @@ impl Default for Limits {
             max_bytes: 64 << 20,
             remembered: 32_768,
             end: EventEnd::EndOfEvent,
+            repeats: Repeats::Duplicates,
         }
     }
 }
@@ -75,6 +81,15 @@ pub enum EventEnd {
     EndOfEvent,
     /// EOE or PROCTITLE, the last record before it since Linux 3.11: auditd leaves EOE out of its logs.
     Proctitle,
+}
+
+/// What a record is that repeats another of its event to the byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// The same one again, as where two logs overlap.
+    Duplicates,
+    /// One of its own: each comes once, and the kernel does write two that are alike.
+    Records,
 }
 
 /// An event's stamp, and in a log of many hosts its host. One host's serials repeat at other times only.
@@ -95,6 +110,9 @@ struct Pending {
     late: bool,
     /// Whether no record came that must have an end-of-event record.
     may_stand_alone: bool,
+    /// Whether its end was copied in the kernel: it only waits for what the stream may still bring.
+    ended: bool,
+    mirrored: Option<Cause>,
 }
 
 /// When an event is due, unless it is gone by then.
@@ -115,6 +133,8 @@ pub struct Reassembler {
     by_age: VecDeque<Ticket>,
     /// Those that began with a record that may stand alone.
     in_grace: VecDeque<Ticket>,
+    /// Those whose end was copied in the kernel, by when.
+    ended: VecDeque<Ticket>,
     handed_on: HandedOn,
     counts: Assembly,
 }
@@ -132,6 +152,7 @@ impl Reassembler {
             pending_bytes: 0,
             by_age: VecDeque::new(),
             in_grace: VecDeque::new(),
+            ended: VecDeque::new(),
             handed_on: HandedOn::new(limits.remembered),
             counts,
             limits,
@@ -143,9 +164,23 @@ impl Reassembler {
         self.tick(now, out);
         let key = self.key(&record);
         if record.record_type == RecordType::EOE {
-            self.end(key, now, out);
+            self.end(key, record.provenance, now, out);
         } else {
             self.add(key, record, now, out);
+        }
+        self.assert_balance();
+    }
+
+    /// All that the kernel sent before `passed` has been pushed: appends to `out` the events that only waited for that.
+    pub fn stream_passed(&mut self, passed: KtimeNs, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        while let Some(ticket) = self.ended.front().copied()
+            && ticket.begun < passed
+        {
+            self.ended.pop_front();
+            // The beginning may be among what the kernel is to send again: the event then waits like one without an end.
+            if self.is_live(&ticket) && self.pending[&ticket.key].has_call() {
+                self.hand_on(ticket.key, Completion::Eoe, now, out);
+            }
         }
         self.assert_balance();
     }
@@ -176,6 +211,7 @@ impl Reassembler {
     /// Appends to `out` all events in flight, oldest first: the input has ended.
     pub fn flush(&mut self, now: KtimeNs, out: &mut Vec<AuditEvent>) {
         self.in_grace.clear();
+        self.ended.clear();
         while let Some(ticket) = self.by_age.pop_front() {
             if self.is_live(&ticket) {
                 self.hand_on(ticket.key, Completion::Flushed, now, out);
@@ -207,7 +243,7 @@ impl Reassembler {
     }
 
     /// An end-of-event record. It says nothing of its own, so one for an event handed on before is left out.
-    fn end(&mut self, key: Key, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+    fn end(&mut self, key: Key, provenance: Provenance, now: KtimeNs, out: &mut Vec<AuditEvent>) {
         if !self.pending.contains_key(&key) {
             if self.handed_on.get(&key).is_some() {
                 return;
@@ -215,25 +251,35 @@ impl Reassembler {
             // All other records were lost, but the kernel did report this event.
             self.begin(key, Standing::Inside, now);
         }
-        self.hand_on(key, Completion::Eoe, now, out);
+        let Some(pending) = self.pending.get_mut(&key) else {
+            return;
+        };
+        let Provenance::Mirror(cause) = provenance else {
+            return self.hand_on(key, Completion::Eoe, now, out);
+        };
+        pending.mirrored = pending.mirrored.or(Some(cause));
+        pending.ended = true;
+        self.ended.push_back(Ticket {
+            key,
+            id: pending.id,
+            begun: now,
+        });
     }
 
     fn add(&mut self, key: Key, record: Record, now: KtimeNs, out: &mut Vec<AuditEvent>) {
         let hash = self.hasher.hash_one((record.record_type, &record.body));
         let record_type = record.record_type;
+        let repeatable = self.limits.repeats == Repeats::Duplicates;
         match self.pending.entry(key) {
             Entry::Occupied(entry) => {
-                if entry.get().has(&record, hash) {
+                if repeatable && entry.get().has(&record, hash) {
                     self.counts.duplicate_records += 1;
                     return;
                 }
             }
             Entry::Vacant(_) => {
-                if self
-                    .handed_on
-                    .get(&key)
-                    .is_some_and(|seen| seen.contains(hash))
-                {
+                let seen = self.handed_on.get(&key);
+                if repeatable && seen.is_some_and(|seen| seen.contains(hash)) {
                     self.counts.duplicate_records += 1;
                     return;
                 }
@@ -277,6 +323,8 @@ impl Reassembler {
             first_read: now,
             late: self.handed_on.get(&key).is_some(),
             may_stand_alone,
+            ended: false,
+            mirrored: None,
         };
         self.pending.insert(key, pending);
         if standing == Standing::Alone {
@@ -300,6 +348,7 @@ impl Reassembler {
             };
             self.by_age.retain(live);
             self.in_grace.retain(live);
+            self.ended.retain(live);
         }
     }
 
@@ -314,10 +363,15 @@ impl Reassembler {
     }
 
     fn hand_on(&mut self, key: Key, why: Completion, now: KtimeNs, out: &mut Vec<AuditEvent>) {
-        let Some(pending) = self.pending.remove(&key) else {
+        let Some(mut pending) = self.pending.remove(&key) else {
             return;
         };
         self.pending_bytes -= pending.bytes;
+        // Its end did come; whatever made it leave before the stream had passed.
+        let why = if pending.ended { Completion::Eoe } else { why };
+        if pending.mirrored.is_some() {
+            order::restore(&mut pending.records);
+        }
         let count = match why {
             Completion::Eoe | Completion::Late => &mut self.counts.completed,
             Completion::Standalone => &mut self.counts.standalone,
@@ -331,6 +385,7 @@ impl Reassembler {
             stamp: key.stamp,
             records: pending.records,
             completion: if pending.late { Completion::Late } else { why },
+            mirrored: pending.mirrored,
             first_read: pending.first_read,
             completed: now,
         });
@@ -356,8 +411,19 @@ impl Pending {
         })
     }
 
+    /// Whether the record is there that a call's or an operation's event begins with.
+    fn has_call(&self) -> bool {
+        let types = [RecordType::SYSCALL, RecordType::URINGOP];
+        self.records
+            .iter()
+            .any(|record| types.contains(&record.record_type))
+    }
+
     fn add(&mut self, record: Record, hash: u64) {
         self.may_stand_alone &= record.record_type.standing() == Standing::Either;
+        if let Provenance::Mirror(cause) = record.provenance {
+            self.mirrored = self.mirrored.or(Some(cause));
+        }
         self.bytes += weight(&record);
         self.hashes.push(hash);
         self.records.push(record);

@@ -4,6 +4,7 @@
 //! text beyond the stamp.
 
 use crate::clock::TimeMs;
+use crate::event::Cause;
 
 /// The kernel's 32-bit event serial. It starts at 1 at boot and wraps (kernel/audit.c `audit_serial`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,16 @@ pub struct Stamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordType(pub u16);
 
+/// How a record came to the collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Provenance {
+    /// By the audit stream: our socket, or a log.
+    #[default]
+    Stream,
+    /// The stream lost it for this cause. Its text was copied behind the kernel's queue.
+    Mirror(Cause),
+}
+
 /// One audit message: a type, a stamp, a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -44,4 +55,6 @@ pub struct Record {
     pub body: Box<[u8]>,
     /// What an enriched log adds behind 0x1d (`ARCH=x86_64 SYSCALL=openat AUID="root" …`).
     pub enrichment: Option<Box<[u8]>>,
+    /// How it came.
+    pub provenance: Provenance,
 }

@@ -305,6 +305,14 @@ impl EventSocket {
         self.delivery
     }
 
+    /// The number that the kernel knows this socket by and no other.
+    ///
+    /// # Errors
+    /// What `getsockopt(SO_COOKIE)` reports; it exists since Linux 4.6.
+    pub fn cookie(&self) -> io::Result<u64> {
+        sys::cookie(self.as_fd())
+    }
+
     /// The receive buffer that was got.
     pub fn receive_buffer(&self) -> ReceiveBuffer {
         self.receive_buffer

@@ -1,6 +1,6 @@
 //! System calls of the audit sockets; the only unsafe code of this module.
 //!
-//! Owns what neither `netlink-sys` nor `nix` offers: `recvmmsg` with sender addresses, `SO_MEMINFO`,
+//! Owns what neither `netlink-sys` nor `nix` offers: `recvmmsg` with sender addresses, `SO_MEMINFO`, `SO_COOKIE`,
 //! `SO_RCVBUFFORCE`, and a wait for one descriptor. Knows nothing of audit.
 
 use std::io;
@@ -103,6 +103,26 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result
         return Err(io::Error::last_os_error());
     }
     Ok(ready > 0)
+}
+
+/// The number of `SO_COOKIE`, which no other socket has or ever had; kernels since 4.6.
+pub(super) fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = mem::size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the number, and any bytes are a valid one.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(cookie)
 }
 
 /// The counters of `SO_MEMINFO` (include/uapi/linux/sock_diag.h `SK_MEMINFO_*`); kernels since 4.12.

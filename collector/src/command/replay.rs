@@ -16,6 +16,7 @@ use crate::audit::record::Record;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::core::{Core, CoreConfig};
 use crate::output::render::Renderer;
+use crate::probe::texts::TextMirror;
 use crate::verify::Sampling;
 
 /// The longest line of a log that is read as one, in bytes; longer ones are cut there and what is left counts as malformed.
@@ -81,6 +82,7 @@ pub fn run(path: &Path, renderer: Renderer, out: &mut impl Write) -> Result<Acco
         reorder_window: Duration::from_secs(5),
         // There are no observations.
         verify: Sampling::PerSecond(0),
+        texts: TextMirror::Off,
     };
     let mut replay = Replay {
         core: Core::new(&config, RealtimeOffset(0)),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::{
     AccountFolder, AuditConfig, Bounded, ByteSize, Config, ConfigError, DEFAULT_LISTEN, EbpfConfig,
     EbpfUse, Failure, Format, Level, Listen, MergeConfig, Mode, OutputConfig, RuleKey, RulesConfig,
-    Target, TelemetryPath, VerifyPerSecond, WebSettings,
+    Target, TelemetryPath, TextMirror, VerifyPerSecond, WebSettings,
 };
 use crate::verify::Sampling;
 
@@ -83,6 +83,13 @@ pub struct Settings {
     /// Calls the eBPF programs follow at a time [default: 16384]
     #[arg(long, value_name = "CALLS")]
     pub ebpf_in_flight: Option<Bounded<64, 1_048_576>>,
+    /// Which records are copied behind the kernel's audit queue, to be given back to the byte: those it is seen to lose
+    /// there, all (costs a copy of each), or off [default: lost]
+    #[arg(long, value_enum)]
+    pub ebpf_text_mirror: Option<TextMirror>,
+    /// Ring buffer for those, a power of two [default: 8MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub ebpf_text_ring_bytes: Option<RingBytes>,
     /// Log level of the eBPF programs [default: warn]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub bpf_log: Option<Level>,
@@ -227,6 +234,8 @@ impl Settings {
             ebpf,
             ebpf_ring_bytes,
             ebpf_in_flight,
+            ebpf_text_mirror,
+            ebpf_text_ring_bytes,
             bpf_log,
             reassembly_timeout_ms,
             max_events,
@@ -287,14 +296,17 @@ impl Settings {
             });
         }
         let rules = self.rules_config()?;
-        let ring_bytes = self.ebpf_ring_bytes.map_or(64 << 20, ByteSize::get);
-        let ring_bytes = u32::try_from(ring_bytes)
-            .ok()
-            .filter(|bytes| bytes.is_power_of_two())
-            .ok_or(ConfigError::Conflict {
-                setting: "ebpf_ring_bytes",
-                why: "the kernel takes powers of two only",
-            })?;
+        let ring = |setting, given: Option<RingBytes>, default| {
+            u32::try_from(given.map_or(default, ByteSize::get))
+                .ok()
+                .filter(|bytes| bytes.is_power_of_two())
+                .ok_or(ConfigError::Conflict {
+                    setting,
+                    why: "the kernel takes powers of two only",
+                })
+        };
+        let ring_bytes = ring("ebpf_ring_bytes", self.ebpf_ring_bytes, 64 << 20)?;
+        let text_ring_bytes = ring("ebpf_text_ring_bytes", self.ebpf_text_ring_bytes, 8 << 20)?;
         let ms = |setting: Option<u32>, default| {
             Duration::from_millis(u64::from(setting.unwrap_or(default)))
         };
@@ -321,6 +333,8 @@ impl Settings {
                 r#use: self.ebpf.unwrap_or_default(),
                 ring_bytes,
                 in_flight: self.ebpf_in_flight.map_or(16_384, Bounded::get),
+                text_mirror: self.ebpf_text_mirror.unwrap_or_default(),
+                text_ring_bytes,
                 log: self.bpf_log.unwrap_or(Level::Warn),
             },
             merge: MergeConfig {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use collector_ebpf::LossReason;
+use collector_ebpf::{LossReason, TextReason};
 
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
@@ -28,6 +28,9 @@ pub struct Poll {
     pub reasons: Option<[u64; LossReason::COUNT]>,
     /// Records among `lost` for which no program has seen the kernel's reason.
     pub unexplained: u64,
+    /// Records that the kernel gave up since the last poll without counting them: it keeps none while there is no daemon, where it
+    /// was booted without `audit=1`.
+    pub not_held: u64,
     /// Runs of the hooks that the kernel left out since the last poll: so many decisions may not have been seen.
     pub missed_decisions: u64,
     /// Records dropped at our event socket since the last poll, where such a drop is a loss (multicast).
@@ -84,6 +87,16 @@ impl Cause {
             LossReason::RetryOverflow => Self::RetryOverflow,
             LossReason::HoldOverflow => Self::HoldOverflow,
             LossReason::Other => Self::KernelUnknown,
+        }
+    }
+
+    /// The cause of which the text of a record tells; none where it was not lost.
+    pub(super) const fn of_text(reason: TextReason) -> Option<Self> {
+        match reason {
+            TextReason::Queued => None,
+            TextReason::RetryOverflow => Some(Self::RetryOverflow),
+            TextReason::HoldOverflow | TextReason::NotHeld => Some(Self::HoldOverflow),
+            TextReason::SocketOverrun => Some(Self::SocketOverrun),
         }
     }
 }
@@ -214,10 +227,16 @@ impl Evidence {
 
     /// Why a record was lost that had got into the kernel's queue; none where nothing was lost there.
     fn cause_behind_the_queue(poll: &Poll) -> Option<Cause> {
+        let held = poll.not_held > 0;
         let Some(reasons) = poll.reasons else {
-            return Some(Cause::KernelUnknown);
+            return Some(match poll.lost {
+                0 => Cause::HoldOverflow,
+                _ => Cause::KernelUnknown,
+            });
         };
-        let lost = |reason: &LossReason| reasons[*reason as usize] > 0;
+        let lost = |reason: &LossReason| {
+            reasons[*reason as usize] > 0 || (held && *reason == LossReason::HoldOverflow)
+        };
         let mut reasons = [LossReason::RetryOverflow, LossReason::HoldOverflow]
             .into_iter()
             .filter(lost);
@@ -249,6 +268,11 @@ impl Evidence {
     /// When the last poll was made.
     pub(super) fn last_poll(&self) -> Option<KtimeNs> {
         self.last.map(|poll| poll.at)
+    }
+
+    /// Whether the last poll found that the kernel does not send to us.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.last.is_some_and(|poll| poll.displaced)
     }
 
     /// Whether the last poll found the daemon's socket congested: the kernel then keeps records apart, for later.
@@ -292,6 +316,12 @@ impl Evidence {
             .unwrap_or(Cause::KernelUnknown)
     }
 
+    /// Why a record that left the kernel's queue at `taken` did not come.
+    pub(super) fn cause_behind(&self, taken: KtimeNs) -> Cause {
+        self.known_between(Seen::Queued, taken, taken, taken)
+            .unwrap_or(Cause::KernelUnknown)
+    }
+
     /// The same; none where nothing was seen that could be a cause, and `unknown` where too much was.
     fn known_between(
         &self,
@@ -324,13 +354,18 @@ impl Evidence {
                 return Some(Cause::Displaced);
             }
             displaced |= covers && interval.displaced().is_none();
-            if covers && poll.lost > 0 && seen == Seen::Nothing {
-                lost = Some(Self::cause_of_missing(poll));
+            if covers && seen == Seen::Nothing {
+                lost = match (poll.lost, poll.not_held) {
+                    (0, 0) => lost,
+                    (0, _) => Some(Cause::HoldOverflow),
+                    (_, 0) => Some(Self::cause_of_missing(poll)),
+                    (_, _) => Some(Cause::KernelUnknown),
+                };
             }
             disabled |= interval.from <= entry && self.off_at(interval, entry);
             // A record waits in the kernel's queue before it is dropped at the socket or in our queue.
             if poll.at >= taken {
-                if seen == Seen::Queued && poll.lost > 0 {
+                if seen == Seen::Queued && poll.lost + poll.not_held > 0 {
                     lost = lost.or(Self::cause_behind_the_queue(poll));
                 }
                 dropped |= poll.socket_drops > 0;

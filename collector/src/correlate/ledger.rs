@@ -53,18 +53,28 @@ impl Crosscheck {
         self.settle(verdict, subject, matched);
     }
 
-    /// No audit event came for an expected observation.
+    /// No audit event came for an observation, or one of which records had to be given back.
     pub(super) fn backfilled(&mut self, verdict: Verdict, cause: Cause, subject: &Subject) {
         self.count(verdict, Outcome::Backfilled, 1);
-        *self
-            .by_cause
-            .entry((Outcome::Backfilled, cause))
-            .or_default() += 1;
+        if verdict != Verdict::Maybe {
+            self.count_cause(Outcome::Backfilled, cause, 1);
+        }
         let backfilled = Tally {
             backfilled: 1,
             ..Tally::default()
         };
         self.settle(verdict, subject, backfilled);
+    }
+
+    /// An event that no observation is of, and whose records the audit stream lost: copies of them are there.
+    pub(super) fn recovered(&mut self, cause: Cause) {
+        self.expected += 1;
+        self.count(Verdict::Exact, Outcome::Backfilled, 1);
+        self.count_cause(Outcome::Backfilled, cause, 1);
+        self.count_unknown(Tally {
+            backfilled: 1,
+            ..Tally::default()
+        });
     }
 
     /// An observation turned out not to be expected.
@@ -95,17 +105,11 @@ impl Crosscheck {
     pub(super) fn unrecovered(&mut self, events: u64, cause: Cause) {
         self.expected += events;
         self.count(Verdict::Inferred, Outcome::Unrecovered, events);
-        *self
-            .by_cause
-            .entry((Outcome::Unrecovered, cause))
-            .or_default() += events;
-        let unrecovered = Tally {
+        self.count_cause(Outcome::Unrecovered, cause, events);
+        self.count_unknown(Tally {
             unrecovered: events,
             ..Tally::default()
-        };
-        self.by_key.count(None, unrecovered);
-        self.by_syscall.count(None, unrecovered);
-        self.by_uid.count(None, unrecovered);
+        });
     }
 
     /// Whether the identities hold.
@@ -125,6 +129,17 @@ impl Crosscheck {
 
     fn count(&mut self, verdict: Verdict, outcome: Outcome, events: u64) {
         *self.settled.entry((verdict, outcome)).or_default() += events;
+    }
+
+    fn count_cause(&mut self, outcome: Outcome, cause: Cause, events: u64) {
+        *self.by_cause.entry((outcome, cause)).or_default() += events;
+    }
+
+    /// What is settled of events of which it is not known whose they are.
+    fn count_unknown(&mut self, settled: Tally) {
+        self.by_key.count(None, settled);
+        self.by_syscall.count(None, settled);
+        self.by_uid.count(None, settled);
     }
 
     /// An expected event waits no longer.
@@ -167,15 +182,17 @@ mod tests {
         account.unrecovered(3, Cause::KernelUnknown);
         account.audit_only(Verdict::Inferred);
         account.uncertain(Verdict::Inferred, Cause::RingFull);
+        account.backfilled(Verdict::Maybe, Cause::RetryOverflow, &subject);
+        account.recovered(Cause::RetryOverflow);
         assert!(account.balances());
-        assert_eq!((account.expected, account.pending_observations), (7, 1));
+        assert_eq!((account.expected, account.pending_observations), (8, 1));
         let of_key = Tally {
             matched: 1,
             backfilled: 1,
             ..Tally::default()
         };
         assert_eq!(account.by_key.rows(), [(&b"opens".to_vec(), of_key)]);
-        assert_eq!(account.by_key.unknown().expected(), 4);
+        assert_eq!(account.by_key.unknown().expected(), 5);
         assert_eq!(account.by_uid.rows()[0].1.expected(), 3);
         account.expected += 1;
         assert!(!account.balances());

@@ -13,11 +13,12 @@ mod settling;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use collector_ebpf::LossReason;
+use collector_ebpf::{LossReason, TextReason};
 
 use crate::account::{Crosscheck, Histogram};
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::gaps::Gap;
+use crate::audit::record::Record;
 use crate::audit::records::SyscallFields;
 use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::correlate::evidence::{Evidence, Poll};
@@ -262,6 +263,7 @@ impl Correlator {
         let others = [
             (Evidence::cause_of_lost(&poll), poll.unexplained),
             (Cause::SocketOverrun, poll.socket_drops),
+            (Cause::HoldOverflow, poll.not_held),
             (Cause::QueueFull, poll.queue_full),
         ];
         let since = self.evidence.last_poll().unwrap_or(poll.at);
@@ -278,6 +280,34 @@ impl Correlator {
     /// Something else was lost: observations, unreadable datagrams.
     pub fn lose(&mut self, cause: Cause, count: u64, unit: LossUnit, at: KtimeNs) {
         self.losses.count(cause, count, unit, (at, at), self.offset);
+    }
+
+    /// Up to when everything that was queued has surely come through, if it has come at all.
+    pub(crate) fn stream_passed(&mut self, now: KtimeNs) -> KtimeNs {
+        self.progress.known_at(now.minus(self.limits.settle_wait))
+    }
+
+    /// Up to when everything that was queued has been read.
+    pub(crate) fn furthest_passed(&self) -> KtimeNs {
+        self.progress.furthest()
+    }
+
+    /// How long anything waits at most.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.limits.longest_wait
+    }
+
+    /// Why a record was lost of which the kernel's text tells; none where it was not.
+    pub(crate) fn cause_of_text(&self, reason: TextReason) -> Option<Cause> {
+        let cause = Cause::of_text(reason)?;
+        // What another daemon does not take, or nobody, was not on its way to us.
+        let to_others = self.evidence.is_displaced() && cause != Cause::SocketOverrun;
+        Some(if to_others { Cause::Displaced } else { cause })
+    }
+
+    /// Why a record that left the kernel's queue at `taken` did not come.
+    pub(crate) fn cause_behind_the_queue(&self, taken: KtimeNs) -> Cause {
+        self.evidence.cause_behind(taken)
     }
 
     /// A hole in the serials that outlived the reorder window.
@@ -398,7 +428,11 @@ impl Correlator {
             && match fields {
                 Some(fields) => witness.watches(fields),
                 // The rest of a late part's event was matched before.
-                None => event.completion != Completion::Late && fragment::is_fragment(event),
+                // What the kernel could not send may have been all that got into its queue of a call's event.
+                None => {
+                    event.completion != Completion::Late
+                        && (fragment::is_fragment(event) || is_copied_part(event))
+                }
             }
     }
 
@@ -451,4 +485,10 @@ impl Correlator {
             }));
         }
     }
+}
+
+/// Whether an event may be the part of a call's of which there are copies.
+fn is_copied_part(event: &AuditEvent) -> bool {
+    let inside = |record: &Record| !record.record_type.stands_alone();
+    event.mirrored.is_some() && event.records.iter().all(inside)
 }

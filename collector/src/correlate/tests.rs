@@ -422,3 +422,56 @@ fn arguments_of_32_bit_calls_match_by_their_low_halves() {
     ));
     assert_eq!(bench.events()[0].outcome, Outcome::Matched);
 }
+
+#[test]
+fn an_event_of_copied_records_settles_its_observation_as_backfilled_and_says_nothing_of_the_stream()
+{
+    let mut bench = Bench::new();
+    bench.observe(observation(1_000, 3));
+    bench.observe(observation(1_200, 4));
+    let mirrored = Some(Cause::SocketOverrun);
+    bench.event(AuditEvent {
+        mirrored,
+        ..syscall_event(1_200, 6, 4)
+    });
+    let events = bench.events();
+    assert_eq!(
+        (events[0].outcome, events[0].cause, events[0].verdict),
+        (Outcome::Backfilled, mirrored, Some(Verdict::Inferred))
+    );
+    assert!(events[0].observation.is_some() && events[0].audit.is_some());
+    // The record of the first may wait in our socket.
+    bench.tick(30_000);
+    assert_eq!(bench.events().len(), 1);
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(
+        (crosscheck.expected, crosscheck.pending_observations),
+        (2, 1)
+    );
+    assert_eq!(
+        crosscheck.by_cause[&(Outcome::Backfilled, Cause::SocketOverrun)],
+        1
+    );
+}
+
+#[test]
+fn an_event_of_copied_records_without_an_observation_is_expected_and_given_back() {
+    let mut bench = Bench::new();
+    bench.event(AuditEvent {
+        mirrored: Some(Cause::HoldOverflow),
+        ..syscall_event(1_000, 5, 3)
+    });
+    bench.tick(5_000);
+    let events = bench.events();
+    assert_eq!(
+        (events[0].outcome, events[0].cause, events[0].verdict),
+        (
+            Outcome::Backfilled,
+            Some(Cause::HoldOverflow),
+            Some(Verdict::Exact)
+        )
+    );
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!((crosscheck.expected, crosscheck.unwatched), (1, 0));
+    assert!(crosscheck.balances());
+}

@@ -1,11 +1,13 @@
 //! The eBPF programs, their ring buffer and their maps.
 
 use super::family::{Families, Number};
-use crate::account::{Account, Ebpf};
+use crate::account::{Account, Ebpf, Texts};
 use crate::probe::hooks::Level;
 
-/// The one ring buffer there is.
+/// The ring buffers there are.
 const RINGBUF: &str = "observations";
+const TEXT_RINGBUF: &str = "texts";
+const TEXT_DROP_REASONS: [&str; 4] = ["ring_full", "unreadable", "missed_run", "undecodable"];
 
 const EBPF_DROP_REASONS: [&str; 5] = [
     "ring_full",
@@ -60,6 +62,7 @@ fn ebpf(families: &mut Families, ebpf: &Ebpf) {
     ] {
         families.set(name, &[RINGBUF], Number(value));
     }
+    texts(families, &ebpf.texts);
     for (map, (entries, capacity)) in &ebpf.maps {
         families.set("ebpf_map_entries", &[map], Number(*entries));
         families.set("ebpf_map_max_entries", &[map], Number(*capacity));
@@ -70,4 +73,21 @@ fn ebpf(families: &mut Families, ebpf: &Ebpf) {
         &EBPF_UPDATED_MAPS,
         &ebpf.map_update_errors,
     );
+}
+
+/// The ring with the texts of records.
+fn texts(families: &mut Families, texts: &Texts) {
+    families.counts(
+        "ebpf_ringbuf_dropped_events_total",
+        &[TEXT_RINGBUF],
+        &TEXT_DROP_REASONS,
+        &texts.dropped,
+    );
+    for (name, value) in [
+        ("ebpf_ringbuf_size_bytes", texts.ring_size),
+        ("ebpf_ringbuf_used_bytes", texts.ring_used),
+        ("ebpf_ringbuf_used_peak_bytes", texts.ring_used_peak),
+    ] {
+        families.set(name, &[TEXT_RINGBUF], Number(value));
+    }
 }

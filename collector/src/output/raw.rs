@@ -13,7 +13,7 @@ use std::io::Write as _;
 
 use crate::audit::event::Completion;
 use crate::audit::parse::write_log_line;
-use crate::audit::record::{Record, RecordType, Serial, Stamp};
+use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
 use crate::clock::TimeMs;
 use crate::event::{Event, Loss, Output, State};
 use crate::output::abi::{is_error, syscall_name};
@@ -22,7 +22,8 @@ use crate::output::json::{Id, change_name, unit_name};
 use crate::probe::names;
 use crate::probe::observation::{Captured, Observation};
 
-/// A call that the audit stream did not report, or not whole, as eBPF saw it; or one of which nothing is known.
+/// A call that the audit stream did not report, or not whole, as eBPF saw it; an event some of whose records were copied in the
+/// kernel; or one of which nothing is known.
 pub const GIVEN_BACK: RecordType = RecordType(2090);
 /// Something was lost.
 pub const LOSS: RecordType = RecordType(2091);
@@ -61,7 +62,9 @@ impl RawRenderer {
                 let eoe = own(RecordType::EOE, time, Some(serial), Vec::new());
                 write_log_line(&Record { node, ..eoe }, out);
             }
-            if event.observation.is_none() || has_call(event) {
+            // Where all records came from is told beside them.
+            let by_stream = audit.mirrored.is_none();
+            if by_stream && (event.observation.is_none() || has_call(event)) {
                 return;
             }
         }
@@ -148,6 +151,7 @@ fn own(record_type: RecordType, time: TimeMs, serial: Option<Serial>, body: Vec<
         node: None,
         body: body.into_boxed_slice(),
         enrichment: None,
+        provenance: Provenance::Stream,
     }
 }
 

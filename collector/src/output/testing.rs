@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::audit::event::{AuditEvent, Completion};
-use crate::audit::record::{Record, RecordType, Serial, Stamp};
+use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
 use crate::clock::{KtimeNs, TimeMs};
 use crate::event::{Cause, Event, EventId, Loss, LossUnit, MatchedBy, Outcome, State, StateChange};
 use crate::output::identity::Identity;
@@ -59,9 +59,11 @@ pub(crate) fn audit_event_of(records: &[(u16, &[u8])], completion: Completion) -
                 node: None,
                 body: (*body).into(),
                 enrichment: None,
+                provenance: Provenance::Stream,
             })
             .collect(),
         completion,
+        mirrored: None,
         first_read: KtimeNs(1),
         completed: KtimeNs(2),
     }

@@ -27,8 +27,10 @@ use crate::output::sink::{Batch, SinkHandle, Submitted};
 use crate::pipeline::control::{Command, Message, Polled};
 use crate::pipeline::packet::Packet;
 use crate::pipeline::ring;
+use crate::pipeline::texts::Texts;
 use crate::pipeline::{canary, netlink};
 use crate::probe::decode;
+use crate::probe::hooks::is_behind_the_queue;
 use crate::probe::load::TRACEPOINTS;
 
 /// How often waiting events are looked at.
@@ -53,6 +55,7 @@ pub(super) struct Merge {
     pub(super) rules_doubted: Arc<AtomicU64>,
     pub(super) reader: Arc<netlink::Counts>,
     pub(super) ring: Arc<ring::Counts>,
+    pub(super) texts: Texts,
     pub(super) sink_stopped: watch::Sender<bool>,
     pub(super) delivery: Delivery,
     pub(super) batch: Batch,
@@ -69,12 +72,14 @@ pub(super) struct Totals {
     /// Records the kernel counted as lost for which no program saw the reason, as told so far.
     unexplained: u64,
     missed_decisions: u64,
+    not_held: u64,
     drops: u64,
     overruns: u64,
     queue_full: u64,
     truncated: u64,
     replace_requests: u64,
     ebpf_dropped: BTreeMap<&'static str, u64>,
+    texts_dropped: BTreeMap<&'static str, u64>,
     status: Option<KernelStatus>,
 }
 
@@ -133,10 +138,20 @@ impl Merge {
         if let Some(at) = self.ring.taken_in() {
             self.core.correlator.witness_passed(at);
         }
+        self.texts.hand_over(&mut self.core);
+        self.follow_stream();
         self.core.tick(KtimeNs::now(), RealtimeOffset::sample());
     }
 
+    fn follow_stream(&mut self) {
+        if let Some(passed) = self.reader.taken_in() {
+            self.core.stream_passed(passed, KtimeNs::now());
+        }
+    }
+
     fn datagrams(&mut self, packet: &Packet) {
+        // What was lost before any of these were sent has its place before them.
+        self.texts.hand_over(&mut self.core);
         let now = KtimeNs::now();
         let mut rules_changed = None;
         for (record_type, _, payload) in packet.iter() {
@@ -150,6 +165,7 @@ impl Merge {
         self.reader
             .queued_bytes
             .fetch_sub(packet.n_bytes() as u64, Ordering::Relaxed);
+        self.follow_stream();
         if let Some(stamp) = rules_changed {
             self.doubt_rules(RealtimeOffset::sample().monotonic(stamp));
         }
@@ -230,6 +246,7 @@ impl Merge {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (reasons, unexplained) = self.last.explain(&polled);
         let unobserved = self.ebpf_losses(&polled, at);
+        let not_held = polled.ebpf.as_ref().map_or(0, |ebpf| ebpf.texts.not_held);
         let last = &mut self.last;
         let drops = new(&mut last.drops, polled.socket.drops);
         let overruns = new(&mut last.overruns, polled.socket.overruns);
@@ -239,6 +256,7 @@ impl Merge {
             lost: new(&mut last.lost, polled.kernel.lost),
             reasons,
             unexplained,
+            not_held: new(&mut last.not_held, not_held),
             missed_decisions: new(&mut last.missed_decisions, missed_decisions(&polled)),
             socket_drops: drops,
             delivery: self.delivery,
@@ -304,6 +322,19 @@ impl Merge {
             if count > 0 {
                 self.core.lose(cause, count, LossUnit::Observations, at);
                 first = first.or(Some(cause));
+            }
+        }
+        for (reason, cause) in [
+            ("ring_full", Cause::RingFull),
+            ("unreadable", Cause::Malformed),
+            ("undecodable", Cause::Malformed),
+            ("missed_run", Cause::InFlightFull),
+        ] {
+            let total = ebpf.texts.dropped.get(reason).copied().unwrap_or_default();
+            let last = self.last.texts_dropped.entry(reason).or_default();
+            let count = total.saturating_sub(std::mem::replace(last, total));
+            if count > 0 {
+                self.core.lose(cause, count, LossUnit::Observations, at);
             }
         }
         first
@@ -402,6 +433,8 @@ impl Merge {
     }
 
     fn finish(mut self, sink_deadline: Duration) -> Arc<Account> {
+        self.texts.hand_over(&mut self.core);
+        self.follow_stream();
         self.core.finish(KtimeNs::now());
         self.publish();
         let summary = super::account_line::line(&self.published);
@@ -456,7 +489,7 @@ fn speaks_of_rules(record: &Record) -> bool {
 fn missed_decisions(polled: &Polled) -> u64 {
     let missed = polled.ebpf.iter().flat_map(|ebpf| &ebpf.missed_runs);
     missed
-        .filter(|(program, _)| !TRACEPOINTS.contains(program))
+        .filter(|(program, _)| !TRACEPOINTS.contains(program) && !is_behind_the_queue(program))
         .map(|(_, runs)| runs)
         .sum()
 }

@@ -22,6 +22,7 @@ mod rules;
 mod running;
 mod seat;
 mod sys;
+mod texts;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -72,6 +73,9 @@ pub enum RunError {
     /// The boot id or the host's name could not be read.
     #[error("cannot tell which machine this is")]
     Identity(#[source] std::io::Error),
+    /// The event socket's number could not be read.
+    #[error("cannot tell the event socket from others (SO_COOKIE)")]
+    Cookie(#[source] std::io::Error),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),

@@ -21,8 +21,8 @@ pub(super) const QUEUE_PACKETS: usize = 2_048;
 
 /// How long reading may go on after the stop.
 const LAST_READ: Duration = Duration::from_millis(300);
-/// How often a capture on a quiet socket is handed to the disk.
-const TEND_CAPTURE: Duration = Duration::from_secs(1);
+/// How often a quiet socket is looked at: so often it is known to be empty, and a capture of it handed to the disk.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the reader counts, shared with those who report it.
 #[derive(Debug, Default)]
@@ -37,6 +37,17 @@ pub(super) struct Counts {
     pub(super) replace_requests: AtomicU64,
     /// Bytes waiting for the core.
     pub(super) queued_bytes: AtomicU64,
+    /// When the socket was last found empty, and all that had been in it sent on.
+    pub(super) drained_at: AtomicU64,
+}
+
+impl Counts {
+    /// Up to when everything that was sent to us has been taken in by the core; none where something is on its way to it.
+    pub(super) fn taken_in(&self) -> Option<KtimeNs> {
+        let drained = KtimeNs(self.drained_at.load(Ordering::Acquire));
+        let queued = self.queued_bytes.load(Ordering::Relaxed);
+        (queued == 0 && drained > KtimeNs(0)).then_some(drained)
+    }
 }
 
 /// The queue to the core.
@@ -79,7 +90,8 @@ pub(super) async fn read(
                 }
             }
             _ = stop.changed() => {}
-            () = tokio::time::sleep(TEND_CAPTURE), if capture.is_some() => {
+            () = tokio::time::sleep(LOOK) => {
+                receive(socket.get_mut(), &mut batch, capture.as_mut(), &queue)?;
                 capture.iter_mut().for_each(tend_capture);
             }
         }
@@ -102,8 +114,13 @@ fn receive(
     capture: Option<&mut CaptureWriter>,
     queue: &Queue,
 ) -> Result<bool, ReceiveError> {
+    let asked = KtimeNs::now();
     match socket.receive(batch, Batch::MAX_DATAGRAMS)? {
-        Received::Empty => return Ok(false),
+        Received::Empty => {
+            // After what was read before has been counted as queued.
+            queue.counts.drained_at.store(asked.0, Ordering::Release);
+            return Ok(false);
+        }
         Received::Overrun => {
             queue.counts.overruns.fetch_add(1, Ordering::Relaxed);
         }

@@ -8,15 +8,16 @@ use std::time::Duration;
 use crate::account;
 use crate::audit::rules::Rule;
 use crate::clock::KtimeNs;
-use crate::config::{EbpfConfig, EbpfUse, Level};
-use crate::pipeline::ring;
+use crate::config::{self, EbpfConfig, EbpfUse, Level};
 use crate::pipeline::rules::held::Held;
+use crate::pipeline::{ring, texts};
 use crate::probe::hooks;
 use crate::probe::load::{Counters, LogLevel, SENDERS, Witness, WitnessConfig, WitnessError};
 use crate::probe::mirror::Mirror;
 use crate::probe::places::Places;
 use crate::probe::resolve::Resolver;
 use crate::probe::ring::Ring;
+use crate::probe::texts::{TextCounters, TextMirror, TextReason};
 
 /// The loaded programs.
 pub(super) struct Probe {
@@ -24,12 +25,16 @@ pub(super) struct Probe {
     counts: Arc<ring::Counts>,
     holder: u32,
     ring_size: u64,
+    text_counts: Arc<texts::Counts>,
+    text_ring_size: u64,
     /// The programs' counters, and the samples that had been read by then.
     last: (Counters, [u64; SENDERS.len()]),
+    last_texts: [TextCounters; TextReason::COUNT],
     missed_runs: BTreeMap<&'static str, u64>,
     /// By map, under its name in metrics.
     update_errors: BTreeMap<&'static str, u64>,
     peak: Peak,
+    text_peak: Peak,
     resolver: Resolver,
 }
 
@@ -37,6 +42,7 @@ pub(super) struct Probe {
 pub(super) struct Started {
     pub(super) probe: Probe,
     pub(super) ring: Ring,
+    pub(super) texts: Option<Ring>,
     pub(super) mirror: Box<Mirror>,
     pub(super) since: KtimeNs,
     pub(super) exempt: Vec<u32>,
@@ -46,6 +52,15 @@ pub(super) struct Started {
 pub(super) struct Loaded {
     probe: Probe,
     ring: Ring,
+    texts: Option<Ring>,
+}
+
+/// How what the programs send is read, and what of it has been.
+pub(super) struct Readers {
+    pub(super) samples: Arc<ring::Counts>,
+    pub(super) texts: Arc<texts::Counts>,
+    /// The cookie of our multicast socket; none where we are the daemon.
+    pub(super) socket: Option<u64>,
 }
 
 impl Loaded {
@@ -73,6 +88,8 @@ impl Loaded {
         let mut witness = Witness::load(&WitnessConfig {
             ring_bytes: config.ring_bytes,
             in_flight: config.in_flight,
+            text_mirror: text_mirror(config.text_mirror),
+            text_ring_bytes: config.text_ring_bytes,
             own_tgid: std::process::id(),
             log_level: log_level(config.log),
         })?;
@@ -82,19 +99,36 @@ impl Loaded {
                 "the kernel's own decisions cannot be watched; the loaded rules say what is expected"
             );
         }
+        for (program, reason) in witness.refused() {
+            tracing::info!(
+                program,
+                reason,
+                "a function behind the audit queue cannot be watched; what it would tell of losses is not known"
+            );
+        }
         let ring = witness.take_ring()?;
+        let texts = witness.take_texts()?;
         let probe = Probe {
             witness,
             counts: Arc::default(),
             holder: 0,
             ring_size: ring.size(),
+            text_counts: Arc::default(),
+            text_ring_size: texts.as_ref().map_or(0, Ring::size),
             last: Default::default(),
+            last_texts: Default::default(),
             missed_runs: BTreeMap::new(),
             update_errors: BTreeMap::new(),
             peak: Peak::default(),
+            text_peak: Peak::default(),
             resolver: Resolver::default(),
         };
-        Ok(Self { probe, ring })
+        Ok(Self { probe, ring, texts })
+    }
+
+    /// Which texts of records they send.
+    pub(super) fn text_mirror(&self) -> TextMirror {
+        self.probe.witness.text_mirror()
     }
 
     /// Gives the programs the rules and attaches them. `holder` is who holds the audit pid.
@@ -102,10 +136,16 @@ impl Loaded {
         self,
         rules: &Held,
         holder: u32,
-        counts: Arc<ring::Counts>,
+        readers: Readers,
     ) -> Result<Started, WitnessError> {
-        let Self { mut probe, ring } = self;
-        probe.counts = counts;
+        let Self {
+            mut probe,
+            ring,
+            texts,
+        } = self;
+        probe.counts = readers.samples;
+        probe.text_counts = readers.texts;
+        probe.witness.follow_socket(readers.socket)?;
         let mirror = probe.judge_by(&rules.loaded, rules.generation)?;
         let exempt = probe
             .exempt_holder(holder)?
@@ -114,6 +154,7 @@ impl Loaded {
         Ok(Started {
             probe,
             ring,
+            texts,
             mirror,
             since: KtimeNs::now(),
             exempt,
@@ -191,6 +232,53 @@ impl Probe {
         }
     }
 
+    /// What was counted of the texts of records.
+    fn texts(&mut self) -> account::Texts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // First, so that no more can have been read than was sent.
+        let counts = &self.text_counts;
+        let (n_read, read_bytes) = (read(&counts.read), read(&counts.read_bytes));
+        let undecodable = read(&counts.undecodable);
+        match self.witness.text_counters() {
+            Ok(counters) => self.last_texts = counters,
+            Err(error) => {
+                tracing::debug!(%error, "the counters of texts cannot be read; the last ones stand");
+            }
+        }
+        let sum = self
+            .last_texts
+            .iter()
+            .fold(TextCounters::default(), |sum, of| sum.plus(*of));
+        let seen = |reason: TextReason| self.last_texts[reason as usize].seen;
+        let used = sum.submitted_bytes.saturating_sub(read_bytes);
+        account::Texts {
+            not_held: seen(TextReason::NotHeld),
+            overruns: seen(TextReason::SocketOverrun),
+            submitted: sum.submitted,
+            read: n_read,
+            dropped: [
+                ("ring_full", sum.ring_full),
+                ("unreadable", sum.unreadable),
+                ("missed_run", self.missed_runs_of(Behind::TheQueue)),
+                ("undecodable", undecodable),
+            ]
+            .into(),
+            ring_size: self.text_ring_size,
+            ring_used: used,
+            ring_used_peak: self.text_peak.note(KtimeNs::now(), used),
+        }
+    }
+
+    fn missed_runs_of(&self, watch: Behind) -> u64 {
+        let of =
+            |program: &&str| hooks::is_behind_the_queue(program) == (watch == Behind::TheQueue);
+        let missed = self.missed_runs.iter();
+        missed
+            .filter(|(program, _)| of(program))
+            .map(|(_, runs)| runs)
+            .sum()
+    }
+
     /// What the programs and the ring's reader have counted.
     pub(super) fn figures(&mut self) -> account::Ebpf {
         self.witness.flush_log();
@@ -226,12 +314,13 @@ impl Probe {
             dropped: [
                 ("ring_full", counters.ring_full),
                 ("in_flight_full", counters.in_flight_full),
-                ("missed_run", self.missed_runs.values().sum()),
+                ("missed_run", self.missed_runs_of(Behind::Elsewhere)),
                 ("queue_full", read(&self.counts.queue_full)),
                 ("undecodable", read(&self.counts.undecodable)),
             ]
             .into(),
             lost_records: counters.lost_records,
+            texts: self.texts(),
             unreadable: counters.unreadable,
             ring_size: self.ring_size,
             ring_used: used,
@@ -258,6 +347,21 @@ impl Probe {
                 .map(|map| (map.name, (map.entries, map.capacity)))
                 .collect(),
         }
+    }
+}
+
+/// What programs watch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    TheQueue,
+    Elsewhere,
+}
+
+const fn text_mirror(mirror: config::TextMirror) -> TextMirror {
+    match mirror {
+        config::TextMirror::Off => TextMirror::Off,
+        config::TextMirror::Lost => TextMirror::Lost,
+        config::TextMirror::All => TextMirror::All,
     }
 }
 

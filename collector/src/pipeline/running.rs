@@ -17,7 +17,7 @@ use crate::account::{Account, RuleEvents};
 use crate::account_socket;
 use crate::audit::capture::CaptureWriter;
 use crate::audit::client::Client;
-use crate::audit::reassemble;
+use crate::audit::reassemble::{self, Repeats};
 use crate::audit::socket::{Delivery, EventSocket, Grant, ReceiveError, SocketError};
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset};
@@ -34,12 +34,14 @@ use crate::pipeline::account_line::line as account_line;
 use crate::pipeline::control::{self, Command, Control, Figures};
 use crate::pipeline::host::Host;
 use crate::pipeline::merge::{self, Inlets, Merge, Totals};
-use crate::pipeline::probe::{Loaded, Probe};
+use crate::pipeline::probe::{Loaded, Probe, Readers};
 use crate::pipeline::rules::files::RuleFiles;
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::rules::{Configured, Upkeep};
+use crate::pipeline::texts::{self, Texts};
 use crate::pipeline::{canary, netlink, ring};
 use crate::probe::hooks::Level;
+use crate::probe::texts::TextMirror;
 
 /// How long what is on its way may take at the end.
 const DRAIN: Duration = Duration::from_millis(1_500);
@@ -120,6 +122,8 @@ impl Running {
         let rules_doubted = Arc::new(AtomicU64::new(0));
         let reader_counts = Arc::new(netlink::Counts::default());
         let ring_counts = Arc::new(ring::Counts::default());
+        let text_counts = Arc::new(texts::Counts::default());
+        let text_mirror = loaded.as_ref().map_or(TextMirror::Off, Loaded::text_mirror);
 
         let mut core = Core::new(
             &CoreConfig {
@@ -127,17 +131,30 @@ impl Running {
                 reassembly: reassemble::Limits {
                     timeout: config.merge.reassembly_timeout,
                     max_events: config.merge.max_events,
+                    repeats: match text_mirror {
+                        TextMirror::Off => Repeats::Duplicates,
+                        TextMirror::Lost | TextMirror::All => Repeats::Records,
+                    },
                     ..reassemble::Limits::default()
                 },
                 reorder_window: config.merge.reorder_window,
                 verify: config.merge.verify,
+                texts: text_mirror,
             },
             RealtimeOffset::sample(),
         );
-        let (probe, ring) = match loaded {
-            None => (None, None),
+        let (probe, ring, text_ring) = match loaded {
+            None => (None, None, None),
             Some(loaded) => {
-                let started = loaded.watch(&rules, status.pid, Arc::clone(&ring_counts))?;
+                let readers = Readers {
+                    samples: Arc::clone(&ring_counts),
+                    texts: Arc::clone(&text_counts),
+                    socket: match delivery {
+                        Delivery::Unicast => None,
+                        Delivery::Multicast => Some(socket.cookie().map_err(RunError::Cookie)?),
+                    },
+                };
+                let started = loaded.watch(&rules, status.pid, readers)?;
                 let in_force = witness::Rules {
                     watch: started.mirror,
                     generation: rules.generation,
@@ -147,7 +164,7 @@ impl Running {
                 let level = started.probe.level();
                 core.correlator
                     .witness_attached(in_force, started.exempt, level);
-                (Some(started.probe), Some(started.ring))
+                (Some(started.probe), Some(started.ring), started.texts)
             }
         };
         let level = probe.as_ref().map(Probe::level);
@@ -205,6 +222,7 @@ impl Running {
             rules_doubted,
             reader: Arc::clone(&reader_counts),
             ring: Arc::clone(&ring_counts),
+            texts: Texts::new(text_ring, text_counts),
             delivery,
             batch: Batch::default(),
             last: Totals::default(),

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use btf_rs::{Btf, Struct, Type};
-use collector_ebpf::{ContextLayout, Layout};
+use collector_ebpf::{ContextLayout, Layout, QueueLayout};
 
 use crate::probe::features::release;
 
@@ -174,6 +174,18 @@ impl KernelTypes {
         Ok(layout)
     }
 
+    /// The offsets that only the hooks behind the audit queue need.
+    ///
+    /// # Errors
+    /// As [`Self::layout`].
+    pub fn queue_layout(&self) -> Result<QueueLayout, BtfError> {
+        Ok(QueueLayout {
+            skb_data: self.offset("sk_buff", "data")?,
+            skb_len: self.offset("sk_buff", "len")?,
+            sock_cookie: self.offset("sock", "__sk_common.skc_cookie")?,
+        })
+    }
+
     /// The offset of the first of `members` that is there: kernels have moved it.
     fn offset_of_either(
         &self,
@@ -302,6 +314,8 @@ mod tests {
         let context = types.context_layout().unwrap();
         assert_eq!(context.kind, 4, "as every kernel so far has it");
         assert!(context.serial < context.argv && context.argv < context.arch);
+        let queue = types.queue_layout().unwrap();
+        assert!(queue.skb_len < queue.skb_data && queue.sock_cookie > 0);
     }
 
     #[test]

@@ -129,6 +129,22 @@ pub fn lockdown() -> Option<String> {
     Some(after.split_once(']')?.0.to_owned())
 }
 
+/// Whether the kernel keeps records while there is no daemon; none where it cannot be told. It does where it was booted with
+/// `audit=1` (kernel/audit.c `audit_default`).
+pub(crate) fn holds_records() -> Option<bool> {
+    let line = std::fs::read_to_string("/proc/cmdline").ok()?;
+    Some(audit_default(&line))
+}
+
+/// What the last `audit=` on the kernel's command line says (kernel/audit.c `audit_enable`).
+fn audit_default(line: &str) -> bool {
+    line.split_ascii_whitespace()
+        .take_while(|word| *word != "--")
+        .filter_map(|word| word.strip_prefix("audit="))
+        .last()
+        .is_some_and(|value| !matches!(value, "0" | "off"))
+}
+
 /// Whether BPF programs may not read the kernel's memory, which the witness cannot do without.
 pub fn confidential() -> bool {
     lockdown().as_deref() == Some("confidentiality")
@@ -150,6 +166,21 @@ fn one_line(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_word_on_audit_counts() {
+        for (line, holds) in [
+            ("root=/dev/sda1 quiet\n", false),
+            ("audit=1", true),
+            ("audit=on x=y", true),
+            ("audit=1 audit=0", false),
+            ("audit=off", false),
+            ("audit_backlog_limit=64 noaudit=1", false),
+            ("quiet -- audit=1", false),
+        ] {
+            assert_eq!(audit_default(line), holds, "{line}");
+        }
+    }
 
     #[test]
     fn detecting_never_fails() {

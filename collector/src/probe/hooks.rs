@@ -1,12 +1,14 @@
 //! The programs on the kernel's audit code, which a kernel may refuse.
 //!
-//! Owns which there are and in which order they are attached. Whether they can be had is tried when the witness is
-//! loaded, because the other programs are told then whether the hooks are there.
+//! Owns which there are, in which order they are attached, and what hangs together: those that tell the kernel's decisions
+//! make sense together only, each of those behind the audit queue for itself. Whether they can be had is tried when the
+//! witness is loaded, because the other programs are told then whether the decisions can be seen.
 
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
 use aya::programs::{FEntry, FExit, ProgramError};
 use aya::{Btf, Ebpf};
+use collector_ebpf::TextMirror;
 
 use crate::probe::error::{WitnessError, program_error};
 
@@ -47,13 +49,10 @@ enum At {
     Exit,
 }
 
-/// In the order in which they are attached: a note is never begun without somebody to take it away again.
-const HOOKS: [Hook; 4] = [
-    Hook {
-        program: "audit_log_lost",
-        function: "audit_log_lost",
-        at: At::Entry,
-    },
+/// Those that tell what the kernel decides, in the order in which they are attached: a note is never begun without somebody to
+/// take it away again. The first makes sense without the others too.
+const DECISIONS: [Hook; 4] = [
+    LOST,
     Hook {
         program: "audit_free",
         function: "__audit_free",
@@ -71,6 +70,27 @@ const HOOKS: [Hook; 4] = [
     },
 ];
 
+const LOST: Hook = Hook::entry_of("audit_log_lost");
+
+/// The program that tells the kernel's reasons for giving up records.
+pub(super) const REASONS: &str = LOST.program;
+
+/// What the kernel does not count where it was booted without `audit=1`.
+const HOLD: Hook = Hook::entry_of("kauditd_hold_skb");
+
+/// Those that know which record it is that is lost; the first of all, as it names the one in hand.
+const TEXTS: [Hook; 4] = [
+    Hook::entry_of("kauditd_send_multicast_skb"),
+    Hook::entry_of("kauditd_retry_skb"),
+    HOLD,
+    Hook::entry_of("netlink_overrun"),
+];
+
+/// Whether a program of this name watches records behind the audit queue, and no decisions.
+pub fn is_behind_the_queue(program: &str) -> bool {
+    TEXTS.iter().any(|hook| hook.program == program)
+}
+
 #[derive(Debug)]
 pub(super) enum Link {
     Entry(FEntryLinkId),
@@ -79,57 +99,94 @@ pub(super) enum Link {
 
 /// The hooks of one load.
 #[derive(Debug)]
-pub(super) enum Hooks {
-    /// Loaded, and attached where there is a link.
-    Allowed([Option<Link>; HOOKS.len()]),
-    /// Why the kernel does not have them.
-    Refused(String),
+pub(super) struct Hooks {
+    /// Loaded, in the order in which they are attached; attached where there is a link.
+    loaded: Vec<(Hook, Option<Link>)>,
+    /// Why the kernel's decisions cannot be seen.
+    decisions_refused: Option<String>,
+    /// Why one of the others cannot be had, by program.
+    refused: Vec<(&'static str, String)>,
 }
 
 /// The programs on the kernel's audit code.
 pub(crate) fn program_names() -> impl Iterator<Item = &'static str> {
-    HOOKS.iter().map(|hook| hook.program)
+    let hooks = DECISIONS.iter().chain(&TEXTS);
+    hooks.map(|hook| hook.program)
 }
 
 impl Hooks {
-    /// Loads each, and attaches it for a moment, as some refusals come only then.
+    /// Loads those that tell the kernel's decisions.
     ///
     /// # Errors
-    /// The refusal of the first that is refused: each tells what the others make sense with only.
-    pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<Self, WitnessError> {
-        for hook in &HOOKS {
-            hook.load(ebpf, btf)?;
-            let link = hook.attach(ebpf)?;
-            hook.detach(ebpf, link)?;
+    /// The refusal of the first that is refused.
+    pub(super) fn with_decisions(ebpf: &mut Ebpf, btf: &Btf) -> Result<Self, WitnessError> {
+        let mut hooks = Self {
+            loaded: Vec::new(),
+            decisions_refused: None,
+            refused: Vec::new(),
+        };
+        for hook in DECISIONS {
+            hook.probe(ebpf, btf)?;
+            hooks.loaded.push((hook, None));
         }
-        Ok(Self::Allowed([const { None }; HOOKS.len()]))
+        Ok(hooks)
+    }
+
+    /// None of those, for this reason.
+    pub(super) fn without_decisions(reason: String) -> Self {
+        Self {
+            loaded: Vec::new(),
+            decisions_refused: Some(reason),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Loads what there is for itself, each where the kernel allows it.
+    pub(super) fn load_others(&mut self, ebpf: &mut Ebpf, btf: &Btf, texts: TextMirror) {
+        let others: &[Hook] = match texts {
+            TextMirror::Off => &[HOLD],
+            TextMirror::Lost | TextMirror::All => &TEXTS,
+        };
+        for hook in [LOST].iter().chain(others) {
+            if self.has(hook.program) {
+                continue;
+            }
+            match hook.probe(ebpf, btf) {
+                Ok(()) => self.loaded.push((*hook, None)),
+                Err(error) => self.refused.push((hook.program, in_words(&error))),
+            }
+        }
     }
 
     /// What the programs can tell with these.
     pub(super) fn level(&self) -> Level {
-        match self {
-            Self::Allowed(_) => Level::AuditHooks,
-            Self::Refused(_) => Level::Syscalls,
+        match self.decisions_refused {
+            None => Level::AuditHooks,
+            Some(_) => Level::Syscalls,
         }
     }
 
-    /// Why there are none.
+    /// Why the kernel's decisions cannot be seen.
     pub(super) fn refusal(&self) -> Option<&str> {
-        match self {
-            Self::Allowed(_) => None,
-            Self::Refused(reason) => Some(reason),
-        }
+        self.decisions_refused.as_deref()
     }
 
-    /// Attaches them, where there are any.
+    /// The others that cannot be had, and why.
+    pub(super) fn refused(&self) -> &[(&'static str, String)] {
+        &self.refused
+    }
+
+    /// Whether the program is loaded.
+    pub(super) fn has(&self, program: &str) -> bool {
+        self.loaded.iter().any(|(hook, _)| hook.program == program)
+    }
+
+    /// Attaches them.
     ///
     /// # Errors
     /// [`WitnessError::Program`], [`WitnessError::Permission`].
     pub(super) fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), WitnessError> {
-        let Self::Allowed(links) = self else {
-            return Ok(());
-        };
-        for (hook, link) in HOOKS.iter().zip(links) {
+        for (hook, link) in &mut self.loaded {
             if link.is_none() {
                 *link = Some(hook.attach(ebpf)?);
             }
@@ -142,10 +199,7 @@ impl Hooks {
     /// # Errors
     /// [`WitnessError::Program`].
     pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<(), WitnessError> {
-        let Self::Allowed(links) = self else {
-            return Ok(());
-        };
-        for (hook, link) in HOOKS.iter().zip(links).rev() {
+        for (hook, link) in self.loaded.iter_mut().rev() {
             if let Some(link) = link.take() {
                 hook.detach(ebpf, link)?;
             }
@@ -155,18 +209,29 @@ impl Hooks {
 
     /// Each program that is loaded, and whether it is attached.
     pub(super) fn programs(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        let links = match self {
-            Self::Allowed(links) => links.as_slice(),
-            Self::Refused(_) => &[],
-        };
-        HOOKS
+        self.loaded
             .iter()
-            .zip(links)
             .map(|(hook, link)| (hook.program, link.is_some()))
     }
 }
 
 impl Hook {
+    /// On the entry of the function that it is called after.
+    const fn entry_of(function: &'static str) -> Self {
+        Self {
+            program: function,
+            function,
+            at: At::Entry,
+        }
+    }
+
+    /// Loads it, and attaches it for a moment, as some refusals come only then.
+    fn probe(&self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), WitnessError> {
+        self.load(ebpf, btf)?;
+        let link = self.attach(ebpf)?;
+        self.detach(ebpf, link)
+    }
+
     fn load(&self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), WitnessError> {
         let error = |error| program_error(self.program, "load", error);
         match self.at {

@@ -13,14 +13,14 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use collector_ebpf::{
     Active, ContextLayout, Control, EXEMPT_PROCESSES, InFlight, Layout, LossReason, MAX_CONDITIONS,
-    Note, Plans, SYSCALL_NUMBERS,
+    Note, Plans, QueueLayout, SYSCALL_NUMBERS, TextCounters, TextMirror, TextReason,
 };
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::probe::btf::KernelTypes;
 use crate::probe::error::{map_error, no_map, object_error};
 use crate::probe::features;
-use crate::probe::hooks::{Hooks, Level, in_words};
+use crate::probe::hooks::{Hooks, Level, REASONS, in_words};
 use crate::probe::log::Forward;
 use crate::probe::mirror::Mirror;
 use crate::probe::ring::Ring;
@@ -47,6 +47,10 @@ pub struct WitnessConfig {
     pub ring_bytes: u32,
     /// How many calls can be between entry and exit at a time.
     pub in_flight: u32,
+    /// Which texts of records are sent, where the kernel has what that takes.
+    pub text_mirror: TextMirror,
+    /// Size of the ring for those, as [`Self::ring_bytes`].
+    pub text_ring_bytes: u32,
     /// Our own process, which is never observed.
     pub own_tgid: u32,
     /// What the programs log through aya-log.
@@ -58,6 +62,8 @@ impl Default for WitnessConfig {
         Self {
             ring_bytes: 8 << 20,
             in_flight: 8192,
+            text_mirror: TextMirror::default(),
+            text_ring_bytes: 8 << 20,
             own_tgid: std::process::id(),
             log_level: LogLevel::Off,
         }
@@ -149,6 +155,7 @@ pub struct Witness {
     changed: Option<Instant>,
     tracepoints: Tracepoints,
     hooks: Hooks,
+    texts: TextMirror,
     logger: Option<EbpfLogger<Forward>>,
 }
 
@@ -159,31 +166,42 @@ impl Witness {
     /// No types, no permission, a verifier that says no, no memory.
     pub fn load(config: &WitnessConfig) -> Result<Self, WitnessError> {
         let least = features::page_size();
-        if !config.ring_bytes.is_power_of_two() || config.ring_bytes < least {
-            return Err(WitnessError::RingSize {
-                bytes: config.ring_bytes,
-                least,
-            });
+        for bytes in [config.ring_bytes, config.text_ring_bytes] {
+            if !bytes.is_power_of_two() || bytes < least {
+                return Err(WitnessError::RingSize { bytes, least });
+            }
         }
         let types = KernelTypes::running()?;
         let layout = types.layout()?;
+        let queue = types.queue_layout();
+        let texts = queue
+            .as_ref()
+            .map_or(TextMirror::Off, |_| config.text_mirror);
+        let queue = queue.as_ref().copied().unwrap_or_default();
+        let offsets = |context| Offsets {
+            layout,
+            queue,
+            context,
+            texts,
+        };
         let btf = Btf::from_sys_fs().map_err(|error| object_error(error.into()))?;
         let hooked = types
             .context_layout()
             .map_err(WitnessError::from)
             .and_then(|context| {
-                let mut ebpf = object(config, &layout, Some(&context))?;
-                let hooks = Hooks::load(&mut ebpf, &btf)?;
+                let mut ebpf = object(config, &offsets(Some(context)))?;
+                let hooks = Hooks::with_decisions(&mut ebpf, &btf)?;
                 Ok((ebpf, hooks))
             });
-        let (mut ebpf, hooks) = match hooked {
+        let (mut ebpf, mut hooks) = match hooked {
             Ok(hooked) => hooked,
             // The other programs are told that there are none.
             Err(error) => (
-                object(config, &layout, None)?,
-                Hooks::Refused(in_words(&error)),
+                object(config, &offsets(None))?,
+                Hooks::without_decisions(in_words(&error)),
             ),
         };
+        hooks.load_others(&mut ebpf, &btf, texts);
         let tracepoints = Tracepoints::load(&mut ebpf, &btf)?;
         let logger = (config.log_level != LogLevel::Off)
             .then(|| EbpfLogger::init_with_logger(&mut ebpf, Forward).ok())
@@ -197,6 +215,7 @@ impl Witness {
             changed: None,
             tracepoints,
             hooks,
+            texts,
             logger,
         };
         // The maps begin with zeros, which would be a program for each call.
@@ -237,6 +256,11 @@ impl Witness {
     /// Why the kernel does not have the programs on its audit code; none where it has them.
     pub fn hooks_refused(&self) -> Option<&str> {
         self.hooks.refusal()
+    }
+
+    /// The programs that the kernel does not have for itself, and why.
+    pub fn refused(&self) -> &[(&'static str, String)] {
+        self.hooks.refused()
     }
 
     /// Puts another set of rules in force, all at once: what is judged while this runs is judged by the old ones.
@@ -293,14 +317,66 @@ impl Witness {
         })
     }
 
+    /// Says by which multicast socket records reach us, by its cookie; none where we are the daemon.
+    ///
+    /// # Errors
+    /// [`WitnessError::Map`].
+    pub fn follow_socket(&mut self, cookie: Option<u64>) -> Result<(), WitnessError> {
+        self.set_control(Control {
+            socket: cookie.unwrap_or_default(),
+            ..self.control
+        })
+    }
+
     /// The reading end of the ring; it can be taken once.
     ///
     /// # Errors
     /// [`WitnessError::Map`], also when it has been taken already.
     pub fn take_ring(&mut self) -> Result<Ring, WitnessError> {
-        let map = self.ebpf.take_map("RING").ok_or_else(|| no_map("RING"))?;
-        let ring: RingBuf<MapData> = map.try_into().map_err(map_error("RING", "open"))?;
-        Ok(Ring::new(ring, self.config.ring_bytes))
+        self.take("RING", self.config.ring_bytes)
+    }
+
+    /// The same of the ring with the texts of records; none where none are sent.
+    ///
+    /// # Errors
+    /// As [`Self::take_ring`].
+    pub fn take_texts(&mut self) -> Result<Option<Ring>, WitnessError> {
+        if self.texts == TextMirror::Off {
+            return Ok(None);
+        }
+        self.take("TEXTS", self.config.text_ring_bytes).map(Some)
+    }
+
+    fn take(&mut self, name: &'static str, bytes: u32) -> Result<Ring, WitnessError> {
+        let map = self.ebpf.take_map(name).ok_or_else(|| no_map(name))?;
+        let ring: RingBuf<MapData> = map.try_into().map_err(map_error(name, "open"))?;
+        Ok(Ring::new(ring, bytes))
+    }
+
+    /// Which texts of records are sent.
+    pub fn text_mirror(&self) -> TextMirror {
+        self.texts
+    }
+
+    /// What happened to records behind the audit queue, by [`TextReason`], as far as programs are there to see it.
+    ///
+    /// # Errors
+    /// [`WitnessError::Map`].
+    pub fn text_counters(&self) -> Result<[TextCounters; TextReason::COUNT], WitnessError> {
+        const NAME: &str = "TEXT_COUNTS";
+        let map = self.ebpf.map(NAME).ok_or_else(|| no_map(NAME))?;
+        let array: PerCpuArray<&MapData, [u8; size_of::<TextCounters>()]> =
+            map.try_into().map_err(map_error(NAME, "open"))?;
+        let mut sums = [TextCounters::default(); TextReason::COUNT];
+        for (reason, sum) in (0..).zip(&mut sums) {
+            let per_cpu = array.get(&reason, 0).map_err(map_error(NAME, "read"))?;
+            for bytes in per_cpu.iter() {
+                if let Ok(cpu) = TextCounters::read_from_bytes(bytes) {
+                    *sum = sum.plus(cpu);
+                }
+            }
+        }
+        Ok(sums)
     }
 
     /// What the programs have counted so far.
@@ -417,7 +493,7 @@ impl Witness {
 
     fn lost_records(&self) -> Result<Option<[u64; LossReason::COUNT]>, WitnessError> {
         const NAME: &str = "LOST";
-        if self.level() == Level::Syscalls {
+        if !self.hooks.has(REASONS) {
             return Ok(None);
         }
         let map = self.ebpf.map(NAME).ok_or_else(|| no_map(NAME))?;
@@ -461,24 +537,40 @@ fn missed_runs(program: &Program) -> Option<u64> {
     count.trim().parse().ok()
 }
 
-/// Creates the maps. Without offsets for the hooks the programs are told that there are none.
-fn object(
-    config: &WitnessConfig,
-    layout: &Layout,
-    context: Option<&ContextLayout>,
-) -> Result<Ebpf, WitnessError> {
+/// What the programs are told when they are loaded.
+struct Offsets {
+    layout: Layout,
+    queue: QueueLayout,
+    /// None for no hooks that tell the kernel's decisions.
+    context: Option<ContextLayout>,
+    texts: TextMirror,
+}
+
+/// Creates the maps.
+fn object(config: &WitnessConfig, offsets: &Offsets) -> Result<Ebpf, WitnessError> {
+    let texts = offsets.texts as u32;
+    // Where it cannot be told, no record is said to have been dropped for it.
+    let holds_records = u32::from(features::holds_records().unwrap_or(true));
     let log_level = config.log_level.number();
     let in_flight = config.in_flight.max(1);
     let labels = u32::from(features::labels_tasks());
     let mut loader = EbpfLoader::new();
     loader
-        .override_global("LAYOUT", layout.as_bytes(), true)
+        .override_global("LAYOUT", offsets.layout.as_bytes(), true)
+        .override_global("QUEUE_LAYOUT", offsets.queue.as_bytes(), true)
+        .override_global("TEXT_MIRROR", &texts, true)
+        .override_global("HOLDS_RECORDS", &holds_records, true)
         .override_global("OWN_TGID", &config.own_tgid, true)
         .override_global("LABELS", &labels, true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RING", config.ring_bytes)
         .map_max_entries("IN_FLIGHT", in_flight);
-    if let Some(context) = context {
+    let text_ring = match offsets.texts {
+        TextMirror::Off => features::page_size(),
+        TextMirror::Lost | TextMirror::All => config.text_ring_bytes,
+    };
+    loader.map_max_entries("TEXTS", text_ring);
+    if let Some(context) = &offsets.context {
         loader
             .override_global("CONTEXT_LAYOUT", context.as_bytes(), true)
             .override_global("HOOKS", &1_u32, true)

@@ -17,5 +17,6 @@ pub mod places;
 pub mod resolve;
 pub mod ring;
 pub mod settle;
+pub mod texts;
 mod tracepoints;
 mod watch;

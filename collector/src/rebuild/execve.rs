@@ -123,7 +123,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::record::{Record, Serial, Stamp};
+    use crate::audit::record::{Provenance, Record, Serial, Stamp};
     use crate::audit::records::ExecveFields;
     use crate::clock::TimeMs;
 
@@ -146,6 +146,7 @@ mod tests {
                 node: None,
                 body: record.body.clone().into(),
                 enrichment: None,
+                provenance: Provenance::Stream,
             })
             .collect();
         ExecveFields::from_records(&records).unwrap()

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audit::parse::{log_line, netlink_record};
+use crate::audit::record::Provenance;
+use crate::event::Cause;
 
 /// A reassembler with its output.
 struct Bench {
@@ -364,4 +366,75 @@ proptest! {
         prop_assert_eq!(bench.counts().duplicate_records, 0);
         prop_assert_eq!(bench.reassembler.pending_bytes, 0);
     }
+}
+
+/// The same record as a copy from the kernel.
+fn copied(record: Record) -> Record {
+    Record {
+        provenance: Provenance::Mirror(Cause::RetryOverflow),
+        ..record
+    }
+}
+
+fn path(serial: u32, item: u32) -> Record {
+    record(
+        RecordType::PATH,
+        serial,
+        &format!("item={item} name=\"/tmp\""),
+    )
+}
+
+#[test]
+fn a_copied_end_waits_for_what_the_socket_still_holds() {
+    let mut bench = Bench::new();
+    bench.push(10, copied(eoe(1)));
+    bench.push(20, copied(path(1, 1)));
+    bench
+        .reassembler
+        .stream_passed(at(10), at(21), &mut bench.out);
+    assert_eq!(bench.events(), []);
+    bench.push(30, syscall(1)).push(31, path(1, 0));
+    bench.push(40, copied(syscall(2))).push(41, copied(eoe(2)));
+    bench
+        .reassembler
+        .stream_passed(at(41), at(42), &mut bench.out);
+    assert_eq!(bench.events(), [(1, 3, Completion::Eoe)]);
+    assert_eq!(
+        bench.out[0].records,
+        [syscall(1), path(1, 0), copied(path(1, 1))],
+        "in the kernel's order"
+    );
+    assert_eq!(bench.out[0].mirrored, Some(Cause::RetryOverflow));
+    bench
+        .reassembler
+        .stream_passed(at(60), at(60), &mut bench.out);
+    assert_eq!(bench.events()[1], (2, 1, Completion::Eoe));
+    assert_eq!(bench.counts().completed, 2);
+}
+
+#[test]
+fn an_end_without_a_beginning_waits_as_if_it_had_not_come_and_is_told_as_one_that_came() {
+    let mut bench = Bench::new();
+    bench.push(0, copied(cwd(1))).push(1, copied(eoe(1)));
+    bench
+        .reassembler
+        .stream_passed(at(100), at(100), &mut bench.out);
+    assert_eq!(bench.events(), []);
+    bench.tick(2_000);
+    assert_eq!(bench.events(), [(1, 1, Completion::Eoe)]);
+}
+
+#[test]
+fn where_each_record_comes_once_two_alike_are_two() {
+    let mut bench = Bench::with(Limits {
+        repeats: Repeats::Records,
+        ..Limits::default()
+    });
+    bench
+        .push(0, avc(1))
+        .push(0, avc(1))
+        .push(0, copied(avc(1)));
+    bench.push(1, syscall(1)).push(1, eoe(1));
+    assert_eq!(bench.events(), [(1, 4, Completion::Eoe)]);
+    assert_eq!(bench.counts().duplicate_records, 0);
 }

@@ -8,6 +8,7 @@ use crate::audit::record::{Record, RecordType, Stamp};
 use crate::audit::records::split_keys;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::correlate::ledger::Subject;
+use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
 use crate::correlate::unexplained::Lack;
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
@@ -31,16 +32,19 @@ impl Correlator {
         out: &mut Vec<Output>,
     ) {
         let observation = &pending.observation;
-        self.progress
-            .note(now, observation.taken.minus(Self::ORDER_SLACK));
+        // A copy says nothing of what still waits in our socket.
+        if event.mirrored.is_none() {
+            self.progress
+                .note(now, observation.taken.minus(Self::ORDER_SLACK));
+        }
         self.neighbours.note(observation.taken, event.stamp.serial);
         let said = observation.report.and_then(|report| report.first_lost);
+        let said = said.map(Cause::of_reason).or(event.mirrored);
         if said.is_none() && !is_whole(&event) {
             let observation = pending;
             return self.explain_later(event, part, Lack::Records { observation, by }, now, out);
         }
-        let cause = said.map(Cause::of_reason);
-        self.hand_over_matched(event, part, pending, by, cause, now, out);
+        self.hand_over_matched(event, part, pending, by, said, now, out);
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the event's parts")]
@@ -60,7 +64,16 @@ impl Correlator {
             Some(keys) => Subject::new(&observation, Some(keys)),
             None => Subject::new(&observation, rule_keys.as_deref()),
         };
-        self.crosscheck.matched(observation.verdict, &subject);
+        match event.mirrored {
+            None => self.crosscheck.matched(observation.verdict, &subject),
+            Some(cause) => {
+                self.crosscheck
+                    .backfilled(observation.verdict, cause, &subject);
+                if observation.verdict != Verdict::Maybe {
+                    self.tell_copied(&event, cause, now);
+                }
+            }
+        }
         self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
         out.push(Output::Event(Box::new(Event {
             cause,
@@ -68,8 +81,20 @@ impl Correlator {
             rule_keys,
             verdict: Some(observation.verdict),
             observation: Some(observation),
-            ..audit_event(event, Outcome::Matched, part)
+            ..audit_event(event, part)
         })));
+    }
+
+    /// An event of which the stream lost records, and which was given back from copies of them.
+    fn tell_copied(&mut self, event: &AuditEvent, cause: Cause, now: KtimeNs) {
+        let Stamp { time, serial } = event.stamp;
+        let given_back = GivenBackEvent {
+            cause,
+            serial: Some(serial),
+            time,
+            taken: self.offset.monotonic(time),
+        };
+        self.losses.given_back(&given_back, now);
     }
 
     /// Why an event that came lacks records.
@@ -95,7 +120,8 @@ impl Correlator {
         self.observe(event.stamp.time, event.first_read, now);
         out.push(Output::Event(Box::new(Event {
             supersedes: Some(id),
-            ..audit_event(event, Outcome::Matched, part)
+            cause: event.mirrored,
+            ..audit_event(event, part)
         })));
     }
 
@@ -106,7 +132,14 @@ impl Correlator {
         now: KtimeNs,
         out: &mut Vec<Output>,
     ) {
-        self.crosscheck.unwatched += 1;
+        match event.mirrored {
+            // Of a late part the event has been settled.
+            Some(cause) if event.completion != Completion::Late => {
+                self.crosscheck.recovered(cause);
+                self.tell_copied(&event, cause, now);
+            }
+            _ => self.crosscheck.unwatched += 1,
+        }
         self.emit_audit_alone(event, None, None, part, now, out);
     }
 
@@ -126,15 +159,19 @@ impl Correlator {
             self.evidence.cause_between(stamp, stamp, event.first_read)
         };
         let lacks = matches!(event.completion, Completion::Timeout);
-        let cause = unobserved.or_else(|| lacks.then(cause_of_lack));
-        let outcome = match unobserved {
-            Some(_) => Outcome::Uncertain,
-            None => Outcome::AuditOnly,
+        let cause = event.mirrored.or(unobserved);
+        let cause = cause.or_else(|| lacks.then(cause_of_lack));
+        let outcome = match (event.mirrored, unobserved) {
+            (Some(_), _) => Outcome::Backfilled,
+            (None, Some(_)) => Outcome::Uncertain,
+            (None, None) => Outcome::AuditOnly,
         };
         out.push(Output::Event(Box::new(Event {
-            verdict,
+            // The kernel had written it.
+            verdict: verdict.or(event.mirrored.map(|_| Verdict::Exact)),
             cause,
-            ..audit_event(event, outcome, part)
+            outcome,
+            ..audit_event(event, part)
         })));
     }
 
@@ -159,9 +196,13 @@ fn is_whole(event: &AuditEvent) -> bool {
     ended && event.records.iter().any(syscall)
 }
 
-/// The part of an [`Event`] that follows from its audit side.
-fn audit_event(event: AuditEvent, outcome: Outcome, part: u16) -> Event {
+/// The part of an [`Event`] that follows from its audit side, as one that eBPF has too.
+fn audit_event(event: AuditEvent, part: u16) -> Event {
     let Stamp { time, serial } = event.stamp;
+    let outcome = match event.mirrored {
+        None => Outcome::Matched,
+        Some(_) => Outcome::Backfilled,
+    };
     Event {
         id: EventId::Audit { time, serial, part },
         serial: Some(serial),

@@ -56,7 +56,9 @@ impl Correlator {
             ..
         } = waiting;
         let Some(fields) = fields else {
-            return match self.take_for_fragment(&event, stamp) {
+            let taken =
+                fragment::is_fragment(&event).then(|| self.take_for_fragment(&event, stamp));
+            return match taken.flatten() {
                 Some(pending) => {
                     self.emit_matched(event, part, pending, MatchedBy::Content, now, out)
                 }
@@ -77,8 +79,10 @@ impl Correlator {
             return self.emit_superseding(event, part, id, now, out);
         }
         let witness = self.witness.as_ref();
-        match witness.and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read))
-        {
+        let expected = witness
+            .filter(|_| event.mirrored.is_none())
+            .and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read));
+        match expected {
             Some(verdict) => {
                 let lack = Lack::Observation { verdict, stamp };
                 self.explain_later(event, part, lack, now, out);

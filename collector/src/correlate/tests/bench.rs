@@ -156,6 +156,7 @@ pub(super) fn quiet() -> Poll {
         lost: 0,
         reasons: None,
         unexplained: 0,
+        not_held: 0,
         missed_decisions: 0,
         socket_drops: 0,
         delivery: Delivery::Unicast,
@@ -239,6 +240,7 @@ pub(super) fn event_of(
         stamp,
         records,
         completion,
+        mirrored: None,
         first_read: read,
         completed: read,
     }

@@ -172,6 +172,7 @@ fn poll_without_loss(poll: Poll) -> Poll {
         lost: 0,
         reasons: None,
         unexplained: 0,
+        not_held: 0,
         missed_decisions: 0,
         socket_drops: 0,
         queue_full: 0,

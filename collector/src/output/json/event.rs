@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::fields::Value;
-use crate::audit::record::{Record, RecordType};
+use crate::audit::record::{Provenance, Record, RecordType};
 use crate::audit::records::{
     ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
 };
@@ -27,11 +27,16 @@ const UNSET: u32 = u32::MAX;
 /// Adds all of `event` that is decoded, and its records.
 pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Object<'_>) {
     let parts = Parts::read(event);
-    let source = match (&event.audit, &event.observation) {
-        (Some(_), None) => Some("audit"),
-        (None, Some(_)) => Some("ebpf"),
-        (Some(_), Some(_)) => Some("both"),
-        (None, None) => None,
+    // What was copied in the kernel is eBPF's word.
+    let mirrored = |record: &Record| record.provenance != Provenance::Stream;
+    let mut records = event.audit.iter().flat_map(|audit| &audit.records);
+    let copied = records.clone().any(mirrored);
+    let by_stream = event.audit.is_some() && (!copied || !records.all(mirrored));
+    let source = match (by_stream, copied || event.observation.is_some()) {
+        (true, false) => Some("audit"),
+        (false, true) => Some("ebpf"),
+        (true, true) => Some("both"),
+        (false, false) => None,
     };
     line.optional("source", source);
     line.string("outcome", event.outcome.name());
@@ -49,7 +54,7 @@ pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Obj
     line.optional("cause", event.cause.map(|cause| cause.name()));
 
     let mut filled = Filled {
-        both: source == Some("both"),
+        both: event.audit.is_some() && event.observation.is_some(),
         names: Vec::new(),
     };
     parts.write_syscall(&mut filled, line);

@@ -1,6 +1,6 @@
 //! The `records` of an event: each as the kernel wrote it. And its `rebuilt` records: each as it would have.
 
-use crate::audit::record::Record;
+use crate::audit::record::{Provenance, Record};
 use crate::output::json::writer::Object;
 use crate::rebuild::{Rebuilt, RebuiltRecord, Source};
 
@@ -16,6 +16,10 @@ pub(super) fn write(records: &[Record], line: &mut Object<'_>) {
                 object.bytes("body", &record.body);
                 if let Some(enrichment) = &record.enrichment {
                     object.bytes("enrichment", enrichment);
+                }
+                if let Provenance::Mirror(cause) = record.provenance {
+                    object.string("provenance", "mirror");
+                    object.string("cause", cause.name());
                 }
             });
         }

@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::audit::event::Completion;
-use crate::audit::record::Serial;
-use crate::event::Outcome;
+use crate::audit::record::{Provenance, Serial};
+use crate::event::{Cause, Outcome};
 use crate::output::testing::{self, BODIES, audit_event, event, loss, observation, state};
 use crate::probe::observation::{Captured, FileInode, Observation, OpenedFile, PathArgument};
 
@@ -212,6 +212,33 @@ fn what_ebpf_could_not_read_is_missing() {
         json!({"argument": 4, "name": "x", "late": true})
     );
     assert!(value["process"].get("exe").is_none());
+}
+
+#[test]
+fn a_copied_record_says_so_and_why() {
+    let mut event = testing::matched();
+    let audit = event.audit.as_mut().unwrap();
+    audit.mirrored = Some(Cause::RetryOverflow);
+    audit.records[1].provenance = Provenance::Mirror(Cause::RetryOverflow);
+    event.outcome = Outcome::Backfilled;
+    let copied = json!({"provenance": "mirror", "cause": "retry_overflow"});
+    let said = |value: &Value, record: usize| {
+        let record = &value["records"][record];
+        json!({"provenance": record["provenance"], "cause": record["cause"]})
+    };
+    let value = rendered(&Output::Event(Box::new(event.clone())));
+    assert_eq!(said(&value, 1), copied);
+    assert_eq!(said(&value, 0), json!({"provenance": null, "cause": null}));
+    assert_eq!(
+        (&value["source"], &value["complete"]),
+        (&json!("both"), &json!(true))
+    );
+    for record in &mut event.audit.as_mut().unwrap().records {
+        record.provenance = Provenance::Mirror(Cause::RetryOverflow);
+    }
+    event.observation = None;
+    let value = rendered(&Output::Event(Box::new(event)));
+    assert_eq!(value["source"], "ebpf");
 }
 
 #[test]
