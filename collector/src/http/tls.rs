@@ -262,3 +262,6 @@ fn verifier(
         Some(names) => Ok(Arc::new(AllowedNames::new(names.clone(), verifier)?)),
     }
 }
+
+#[cfg(test)]
+mod tests;
