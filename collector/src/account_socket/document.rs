@@ -78,6 +78,8 @@ pub struct Events {
     pub pending: u64,
     /// Events of the audit stream that the witness should have seen, and did not.
     pub audit_only: u64,
+    /// The same, at a time when observations were lost.
+    pub uncertain: u64,
     /// Events of the audit stream that no program of ours watches.
     pub unwatched: u64,
     /// Observed calls of which it is not known whether the kernel should have reported them, and that it did not report.
@@ -99,6 +101,8 @@ pub struct CauseRow {
     pub backfilled: u64,
     /// Events that neither has.
     pub unrecovered: u64,
+    /// Events that came, and whose observation may have been lost by this.
+    pub uncertain: u64,
 }
 
 /// A breakdown. Its rows, `other` and `unknown` add up to the totals.
@@ -182,6 +186,7 @@ impl Document {
                 withdrawn: settled.withdrawn,
                 pending: crosscheck.pending_observations,
                 audit_only: crosscheck.total(Outcome::AuditOnly),
+                uncertain: crosscheck.total(Outcome::Uncertain),
                 unwatched: crosscheck.unwatched,
                 maybe: crosscheck.maybe_unconfirmed,
                 kernel_lost_records: account.kernel.lost,
@@ -224,8 +229,10 @@ impl CauseRow {
             counted: of(account.losses.get(&cause)),
             backfilled: of(by_cause.get(&(Outcome::Backfilled, cause))),
             unrecovered: of(by_cause.get(&(Outcome::Unrecovered, cause))),
+            uncertain: of(by_cause.get(&(Outcome::Uncertain, cause))),
         };
-        (row.counted + row.backfilled + row.unrecovered > 0).then_some(row)
+        let events = row.backfilled + row.unrecovered + row.uncertain;
+        (row.counted + events > 0).then_some(row)
     }
 }
 

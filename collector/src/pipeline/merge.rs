@@ -11,7 +11,7 @@ use collector_ebpf::LossReason;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::account::Account;
+use crate::account::{Account, Ebpf};
 use crate::audit::parse;
 use crate::audit::record::{Record, RecordType};
 use crate::audit::rules::KEY_SEPARATOR;
@@ -444,6 +444,10 @@ impl Merge {
         let name = self.sink.name().to_owned();
         let closed = self.sink.close(sink_deadline);
         self.published.sinks.insert(name, closed.counts);
+        debug_assert_eq!(self.published.broken_identities(), [""; 0]);
+        // The programs are detached and the ring has been read to its end.
+        let witness = self.published.ebpf.as_ref();
+        debug_assert!(witness.is_none_or(Ebpf::is_settled), "{witness:?}");
         Arc::new(self.published)
     }
 }

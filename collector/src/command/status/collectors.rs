@@ -124,6 +124,11 @@ fn text(document: &Document, now: TimeMs) -> String {
             "came, and eBPF should have seen them",
         ),
         (
+            "uncertain",
+            events.uncertain,
+            "came, while observations were lost",
+        ),
+        (
             "unwatched",
             events.unwatched,
             "came, and no program of ours watches such",
@@ -155,8 +160,8 @@ fn causes(rows: &[CauseRow]) -> String {
     let names = names.map(|row| format!("{}: {}", printable(&row.stage), printable(&row.cause)));
     let figures = rows
         .iter()
-        .map(|row| vec![row.counted, row.backfilled, row.unrecovered]);
-    let columns = ["counted as lost", "backfilled", "unrecovered"];
+        .map(|row| vec![row.counted, row.backfilled, row.unrecovered, row.uncertain]);
+    let columns = ["counted as lost", "backfilled", "unrecovered", "uncertain"];
     columns_of("cause", &columns, names.zip(figures).collect())
 }
 
@@ -343,7 +348,7 @@ mod tests {
             "collector                 77                        audit-collector 0.1.0, daemon, eBPF witness at level syscalls",
             "running for               1 h 2 min",
             "account of                12 min 3 s ago",
-            "kernel: rate_limit                        9             4             0",
+            "kernel: rate_limit                        9             4             0             0",
             "\\u{1b}[2Jone, two                      3             0             3             0             0",
             "FFFE                                   2             0             2             0             0",
             "(no key)                               1             0             1             0             0",
