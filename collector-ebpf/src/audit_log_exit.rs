@@ -22,7 +22,7 @@ use crate::maps::{
     CONTROL, IN_FLIGHT, NOTES, PLANS, REPORT, SCRATCH, active, context_offset, exempt, offset,
 };
 use crate::send::{Outcome, count, send};
-use crate::{judging, registers};
+use crate::{judging, kept, registers};
 
 /// `AUDIT_CTX_SYSCALL` of kernel/audit.h.
 const SYSCALL: u32 = 1;
@@ -74,6 +74,8 @@ fn try_audit_log_exit(context: &FExitContext) -> Option<()> {
         let _ = NOTES.remove(&task);
         return None;
     }
+    let scratch = SCRATCH.get_ptr_mut(REPORT)?;
+    kept::keep(scratch, task, audit);
     let syscall: u32 = read(audit, context_offset!(major));
     if let Some(call) = IN_FLIGHT.get_ptr(&task)
         && ends_next(call, audit, syscall)

@@ -12,6 +12,7 @@ mod facts;
 mod in_flight;
 mod judge;
 mod layout;
+mod noting;
 mod plan;
 mod report;
 mod sample;
@@ -23,6 +24,9 @@ pub use facts::{Fact, Facts, audited_result};
 pub use in_flight::{InFlight, SLOT_BYTES, Slot};
 pub use judge::{Conditions, Judgement, MAX_STEPS, Ruling, Walk, judge};
 pub use layout::{ContextLayout, Layout, QueueLayout};
+pub use noting::{
+    ContextFacts, KEPT_BYTES, KEPT_NAMES, KEPT_TEXT, Kept, LabelLayout, NameEntry, NotingLayout,
+};
 pub use plan::{Active, NO_PROGRAM, Plan, Plans, SYSCALL_NUMBERS};
 pub use report::{LossReason, Note, Report};
 pub use sample::{

@@ -27,7 +27,11 @@ mod kauditd_retry_skb;
 #[cfg(target_arch = "bpf")]
 mod kauditd_send_multicast_skb;
 #[cfg(target_arch = "bpf")]
+mod kept;
+#[cfg(target_arch = "bpf")]
 mod kernel;
+#[cfg(target_arch = "bpf")]
+mod label;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

@@ -121,6 +121,8 @@ pub mod string_flags {
     pub const DETACHED: u8 = 16;
     /// The value was read at the exit: it may have changed since the kernel read it.
     pub const LATE: u8 = 32;
+    /// The title is the one that the audit context keeps, already trimmed.
+    pub const KEPT: u8 = 64;
 }
 
 /// What a string is.
@@ -152,6 +154,12 @@ pub enum StringKind {
     Title = 11,
     /// Supplementary groups, four bytes each.
     Groups = 12,
+    /// A [`ContextFacts`](crate::ContextFacts).
+    Context = 32,
+    /// A [`NameEntry`](crate::NameEntry) and the text of its name; the argument is its place in the list.
+    Name = 33,
+    /// The label that a security module has on the task.
+    Subject = 34,
 }
 
 /// What audit tells of a file (kernel/auditsc.c `audit_copy_inode`), and what else is asked of it here.

@@ -9,10 +9,10 @@ use collector_ebpf::{
 };
 
 use crate::kernel::{pointer, read};
-use crate::maps::{COUNTERS, RING, Scratch, labels, offset};
+use crate::maps::{COUNTERS, RING, Scratch, hooks, labels, offset};
 use crate::opened::{self, Depth};
 use crate::walk;
-use crate::{arguments, draft};
+use crate::{arguments, draft, kept, label};
 
 /// The reader is woken once per so many bytes and CPU; below that it finds samples by its own short poll.
 const WAKEUP_BYTES: u64 = 64 * 1024;
@@ -197,5 +197,14 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
     if plan.flags & Plan::ASKS_GROUPS != 0 {
         arguments::push_groups(scratch, task);
     }
-    arguments::push_title(scratch, mm);
+    let audit = pointer(task, offset!(task_audit_context));
+    if !kept::push_title(scratch, audit) {
+        arguments::push_title(scratch, mm);
+    }
+    if labels() {
+        label::push(scratch, pointer(task, offset!(task_cred)));
+    }
+    if hooks() {
+        kept::push(scratch, task);
+    }
 }

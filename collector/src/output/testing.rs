@@ -108,6 +108,7 @@ pub(crate) fn observation() -> Observation {
         title: Captured::Absent,
         groups: Captured::Absent,
         opened: None,
+        notes: None,
         verdict: Verdict::Inferred,
         rule: Some(0),
         rules_generation: 1,

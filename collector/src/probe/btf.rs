@@ -3,6 +3,10 @@
 //! Owns the list of members the programs read; must not know the programs or maps. Offsets differ by configuration
 //! within one kernel version, so nothing here is a constant.
 
+mod noting;
+
+pub(super) use noting::Records;
+
 use std::path::Path;
 
 use btf_rs::{Btf, Struct, Type};

@@ -13,6 +13,7 @@ use zerocopy::FromBytes as _;
 use crate::audit::record::Serial;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::probe::mirror::{rule_number, verdict};
+use crate::probe::notes::{NotedFile, Notes};
 use crate::probe::observation::{
     Captured, Credentials, Extent, FileInode, Observation, OpenedFile, PathArgument, Report,
     Verdict,
@@ -142,7 +143,6 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         },
         audit_context: sample.flags & flags::AUDIT_CONTEXT != 0,
         personality: sample.personality,
-        // No program reads it.
         subject: if sample.flags & flags::LABELS == 0 {
             Captured::Absent
         } else {
@@ -159,6 +159,7 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         title: Captured::Absent,
         groups: Captured::Absent,
         opened: None,
+        notes: None,
         verdict,
         rule: rule_number(sample.rule),
         rules_generation: sample.generation,
@@ -239,9 +240,21 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
     } else if kind == StringKind::ExeFile as u8 {
         observation.exe_inode = file_facts(string).map(|facts| file_inode(&facts));
     } else if kind == StringKind::Title as u8 {
-        observation.title = whole(string.into()).and_then(|memory: Box<[u8]>| title(&memory));
+        observation.title = if header.flags & string_flags::KEPT != 0 {
+            Captured::Whole(string.into())
+        } else {
+            whole(string.into()).and_then(|memory: Box<[u8]>| title(&memory))
+        };
     } else if kind == StringKind::Groups as u8 {
         observation.groups = numbers(string, header.flags, u32::from_ne_bytes);
+    } else if kind == StringKind::Subject as u8 {
+        observation.subject = whole(string.into());
+    } else if kind == StringKind::Context as u8 {
+        observation.notes = Notes::read(string).map(Box::new);
+    } else if kind == StringKind::Name as u8
+        && let Some(notes) = &mut observation.notes
+    {
+        notes.names.extend(NotedFile::read(string, whole));
     }
 }
 

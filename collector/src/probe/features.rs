@@ -114,6 +114,11 @@ pub(super) fn labels_tasks() -> bool {
     std::fs::read("/proc/self/attr/current").is_ok_and(|label| !label.is_empty())
 }
 
+/// Whether it is AppArmor that does.
+pub(super) fn apparmor_labels_tasks() -> bool {
+    std::fs::read("/proc/self/attr/apparmor/current").is_ok_and(|label| !label.is_empty())
+}
+
 /// `uname -r`, or `?`.
 pub(crate) fn release() -> String {
     nix::sys::utsname::uname()

@@ -17,7 +17,7 @@ use collector_ebpf::{
 };
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use crate::probe::btf::KernelTypes;
+use crate::probe::btf::{KernelTypes, Records};
 use crate::probe::error::{map_error, no_map, object_error};
 use crate::probe::features;
 use crate::probe::hooks::{Hooks, Level, REASONS, in_words};
@@ -184,12 +184,13 @@ impl Witness {
             context,
             texts,
         };
+        let records = Records::of(&types);
         let btf = Btf::from_sys_fs().map_err(|error| object_error(error.into()))?;
         let hooked = types
             .context_layout()
             .map_err(WitnessError::from)
             .and_then(|context| {
-                let mut ebpf = object(config, &offsets(Some(context)))?;
+                let mut ebpf = object(config, &offsets(Some(context)), &records)?;
                 let hooks = Hooks::with_decisions(&mut ebpf, &btf)?;
                 Ok((ebpf, hooks))
             });
@@ -197,7 +198,7 @@ impl Witness {
             Ok(hooked) => hooked,
             // The other programs are told that there are none.
             Err(error) => (
-                object(config, &offsets(None))?,
+                object(config, &offsets(None), &records)?,
                 Hooks::without_decisions(in_words(&error)),
             ),
         };
@@ -547,13 +548,16 @@ struct Offsets {
 }
 
 /// Creates the maps.
-fn object(config: &WitnessConfig, offsets: &Offsets) -> Result<Ebpf, WitnessError> {
+fn object(
+    config: &WitnessConfig,
+    offsets: &Offsets,
+    records: &Records,
+) -> Result<Ebpf, WitnessError> {
     let texts = offsets.texts as u32;
     // Where it cannot be told, no record is said to have been dropped for it.
     let holds_records = u32::from(features::holds_records().unwrap_or(true));
     let log_level = config.log_level.number();
     let in_flight = config.in_flight.max(1);
-    let labels = u32::from(features::labels_tasks());
     let mut loader = EbpfLoader::new();
     loader
         .override_global("LAYOUT", offsets.layout.as_bytes(), true)
@@ -561,7 +565,9 @@ fn object(config: &WitnessConfig, offsets: &Offsets) -> Result<Ebpf, WitnessErro
         .override_global("TEXT_MIRROR", &texts, true)
         .override_global("HOLDS_RECORDS", &holds_records, true)
         .override_global("OWN_TGID", &config.own_tgid, true)
-        .override_global("LABELS", &labels, true)
+        .override_global("LABELS", &records.labels, true)
+        .override_global("LABEL_LAYOUT", records.label.as_bytes(), true)
+        .override_global("NOTING_LAYOUT", records.noting.as_bytes(), true)
         .override_global(aya_log::LEVEL, &log_level, false)
         .map_max_entries("RING", config.ring_bytes)
         .map_max_entries("IN_FLIGHT", in_flight);
@@ -578,6 +584,7 @@ fn object(config: &WitnessConfig, offsets: &Offsets) -> Result<Ebpf, WitnessErro
     } else {
         loader
             .map_max_entries("NOTES", 1)
+            .map_max_entries("KEPT", 1)
             .map_max_entries("SCRATCH", TRACEPOINTS.len() as u32)
             .map_max_entries("COUNTERS", TRACEPOINTS.len() as u32);
     }

@@ -12,6 +12,7 @@ pub mod load;
 mod log;
 pub mod mirror;
 pub mod names;
+pub mod notes;
 pub mod observation;
 pub mod places;
 pub mod resolve;

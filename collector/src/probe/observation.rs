@@ -8,6 +8,7 @@ use collector_ebpf::LossReason;
 
 use crate::audit::record::{Serial, Stamp};
 use crate::clock::{KtimeNs, TimeMs};
+use crate::probe::notes::Notes;
 
 /// A value the BPF program tried to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -237,6 +238,8 @@ pub struct Observation {
     pub sockaddr: Captured<Box<[u8]>>,
     /// The file that the result names.
     pub opened: Option<OpenedFile>,
+    /// What the kernel noted for the records of the call; only where that was seen.
+    pub notes: Option<Box<Notes>>,
     /// What the rule mirror said.
     pub verdict: Verdict,
     /// The rule behind the verdict: its place in the exit list as of `rules_generation`.

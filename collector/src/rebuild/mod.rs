@@ -68,10 +68,10 @@ fn syscall(seen: &Observation, keys: Option<&[Box<[u8]>]>, files: &path::Files) 
     for (argument, name) in arguments {
         record.plain(name, Source::Registers, format_args!("{argument:x}"));
     }
-    if files.complete {
-        record.plain("items", Source::Derived, files.entries.len());
-    } else {
-        record.unknown("items");
+    match (&seen.notes, files.complete) {
+        (Some(notes), _) => record.plain("items", Source::Context, notes.n_names),
+        (None, true) => record.plain("items", Source::Derived, files.entries.len()),
+        (None, false) => record.unknown("items"),
     }
     let ids = &seen.credentials;
     for (name, id) in [

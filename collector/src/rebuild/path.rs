@@ -4,6 +4,7 @@ use super::record::{RebuiltRecord, Source};
 use crate::audit::record::RecordType;
 use crate::audit::records::Inode;
 use crate::probe::names::{self, Role};
+use crate::probe::notes::{FileCapabilities, Notes, Printed};
 use crate::probe::observation::{Captured, FileInode, Observation};
 
 /// The PATH records of a call.
@@ -24,13 +25,15 @@ pub(super) struct Entry {
     inode: Found,
     capabilities: Capabilities,
     /// `nametype=`
-    role: Option<&'static str>,
+    role: (Source, &'static str),
 }
 
 /// `name=`
 #[derive(Clone, Debug)]
 enum Text {
     Known(Source, Vec<u8>),
+    /// It has none.
+    None,
     Unknown,
 }
 
@@ -48,11 +51,18 @@ enum Found {
 enum Capabilities {
     /// Of what was not found the kernel prints zeros.
     None,
+    /// As noted.
+    Known(Source, FileCapabilities),
+    /// The kernel did not look.
+    NotAsked,
     Unknown,
 }
 
 /// What is known of the files of `seen`.
 pub(super) fn files(seen: &Observation) -> Files {
+    if let Some(notes) = &seen.notes {
+        return noted(seen, notes);
+    }
     let list = names::of(seen);
     if list.complete && list.known.is_empty() {
         return Files {
@@ -68,12 +78,14 @@ pub(super) fn files(seen: &Observation) -> Files {
     let entries: Vec<_> = sure
         .map(|name| Entry {
             name: match name.role {
+                // A link that led elsewhere leaves what was created there without a name.
+                Role::Parent | Role::Create if !list.complete => Text::Unknown,
                 Role::Parent => directory(seen),
                 Role::Normal | Role::Create => named(seen),
             },
             inode: Found::Yes(Source::File, inode(&name.inode)),
             capabilities: Capabilities::Unknown,
-            role: Some(name.role.name()),
+            role: (Source::Derived, name.role.name()),
         })
         .collect();
     let complete = list.complete && entries.len() == list.known.len();
@@ -86,6 +98,51 @@ pub(super) fn files(seen: &Observation) -> Files {
         entries,
         complete,
     }
+}
+
+/// The kernel's own list.
+fn noted(seen: &Observation, notes: &Notes) -> Files {
+    let shown = notes.names.iter().filter(|file| !file.hidden);
+    let entries = shown.map(|file| Entry {
+        name: match (&file.name, file.printed) {
+            (Captured::Absent, _) => Text::None,
+            (_, Printed::Cwd) => cwd(seen),
+            (Captured::Whole(name), Printed::Whole) => Text::Known(Source::Context, name.to_vec()),
+            (Captured::Whole(name) | Captured::Truncated(name), Printed::Beginning(length)) => {
+                let beginning = name.get(..length).map(<[u8]>::to_vec);
+                beginning.map_or(Text::Unknown, |name| Text::Known(Source::Context, name))
+            }
+            // What the programs had no room for may be an argument of the call.
+            (Captured::Truncated(name), _) => argument(seen, name),
+            _ => Text::Unknown,
+        },
+        inode: match file.inode {
+            Some(inode) => Found::Yes(Source::Context, inode),
+            None => Found::No,
+        },
+        capabilities: match file.capabilities {
+            Some(capabilities) => Capabilities::Known(Source::Context, capabilities),
+            None => Capabilities::NotAsked,
+        },
+        role: (Source::Context, file.role),
+    });
+    Files {
+        entries: entries.collect(),
+        complete: notes.has_all_names(),
+        any: Some(notes.n_names > 0),
+    }
+}
+
+/// The path argument that begins with `name`.
+fn argument(seen: &Observation, name: &[u8]) -> Text {
+    let found = seen.paths.iter().find_map(|path| match &path.path {
+        Captured::Whole(path) if path.starts_with(name) => Some((Source::Memory, path)),
+        Captured::Late(path) if path.starts_with(name) => Some((Source::MemoryLate, path)),
+        _ => None,
+    });
+    found.map_or(Text::Unknown, |(source, path)| {
+        Text::Known(source, path.to_vec())
+    })
 }
 
 /// A call that looked one path up and found nothing there.
@@ -103,7 +160,7 @@ fn not_found(seen: &Observation) -> Option<Files> {
             name: named(seen),
             inode: Found::No,
             capabilities: Capabilities::None,
-            role: Some("UNKNOWN"),
+            role: (Source::Derived, "UNKNOWN"),
         }],
         complete: true,
         any: Some(true),
@@ -139,6 +196,10 @@ fn directory(seen: &Observation) -> Text {
     if let Some(directory) = names::directory_part(&path) {
         return Text::Known(source, directory.to_vec());
     }
+    cwd(seen)
+}
+
+fn cwd(seen: &Observation) -> Text {
     match &seen.cwd {
         Captured::Whole(cwd) => Text::Known(Source::Task, cwd.to_vec()),
         _ => Text::Unknown,
@@ -153,6 +214,45 @@ fn inode(seen: &FileInode) -> Inode {
         ouid: seen.uid,
         ogid: seen.gid,
         rdev: seen.rdev,
+    }
+}
+
+impl Capabilities {
+    /// kernel/auditsc.c `audit_log_fcaps`
+    fn write(self, record: &mut RebuiltRecord) {
+        const NAMES: [&str; 5] = ["cap_fp", "cap_fi", "cap_fe", "cap_fver", "cap_frootid"];
+        match self {
+            Self::None => {
+                for name in NAMES {
+                    record.plain(name, Source::Derived, 0);
+                }
+            }
+            Self::Known(source, file) => {
+                record.plain("cap_fp", source, capabilities(file.permitted));
+                record.plain("cap_fi", source, capabilities(file.inheritable));
+                record.plain("cap_fe", source, u8::from(file.effective));
+                record.plain("cap_fver", source, format_args!("{:x}", file.version));
+                record.plain("cap_frootid", source, file.root.cast_signed());
+            }
+            Self::NotAsked => {
+                for name in ["cap_fe", "cap_fver", "cap_fp", "cap_fi"] {
+                    record.plain(name, Source::Context, "?");
+                }
+            }
+            Self::Unknown => {
+                for name in NAMES {
+                    record.unknown(name);
+                }
+            }
+        }
+    }
+}
+
+/// kernel/auditsc.c `audit_log_cap`
+fn capabilities(set: u64) -> String {
+    match set {
+        0 => "0".to_owned(),
+        set => format!("{set:016x}"),
     }
 }
 
@@ -174,6 +274,7 @@ impl Entry {
         }
         match &self.name {
             Text::Known(source, name) => record.untrusted("name", *source, name),
+            Text::None => record.plain("name", Source::Context, "(null)"),
             Text::Unknown => record.unknown("name"),
         }
         match self.inode {
@@ -188,16 +289,9 @@ impl Entry {
             }
             Found::No => {}
         }
-        match self.role {
-            Some(role) => record.plain("nametype", Source::Derived, role),
-            None => record.unknown("nametype"),
-        }
-        for name in ["cap_fp", "cap_fi", "cap_fe", "cap_fver", "cap_frootid"] {
-            match self.capabilities {
-                Capabilities::None => record.plain(name, Source::Derived, 0),
-                Capabilities::Unknown => record.unknown(name),
-            }
-        }
+        let (source, role) = self.role;
+        record.plain("nametype", source, role);
+        self.capabilities.write(&mut record);
         record
     }
 }

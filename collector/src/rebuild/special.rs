@@ -4,6 +4,7 @@ use super::record::{RebuiltRecord, Source};
 use super::{Rebuilt, entry_seen, execve};
 use crate::audit::arch::Arch;
 use crate::audit::record::RecordType;
+use crate::probe::notes::{Notes, Target};
 use crate::probe::observation::{Captured, Observation};
 
 /// `MAP_ANONYMOUS`, the same on every machine this runs on.
@@ -11,6 +12,10 @@ const MAP_ANONYMOUS: u64 = 0x20;
 
 /// Adds those of `seen`.
 pub(super) fn push(seen: &Observation, rebuilt: &mut Rebuilt) {
+    if let Some(notes) = &seen.notes {
+        noted(seen, notes, rebuilt);
+        return;
+    }
     let name = Arch(seen.arch).syscall_name(seen.syscall).unwrap_or("?");
     let succeeded = seen.result.is_none_or(|result| result >= 0);
     match name {
@@ -32,6 +37,68 @@ pub(super) fn push(seen: &Observation, rebuilt: &mut Rebuilt) {
         _ => rebuilt.unknown.extend(unknown(name, succeeded)),
     }
     sockaddr(seen, rebuilt);
+}
+
+/// Those that the kernel noted.
+fn noted(seen: &Observation, notes: &Notes, rebuilt: &mut Rebuilt) {
+    if notes.gained {
+        rebuilt.unknown.push(RecordType::BPRM_FCAPS);
+    }
+    let [first, second, third, _] = notes.special;
+    let mut record = RebuiltRecord::new(notes.kind.unwrap_or(RecordType::EOE));
+    match notes.kind {
+        None => {}
+        Some(RecordType::EXECVE) if seen.result == Some(0) => {
+            let (records, whole) = execve::records(&seen.argv);
+            rebuilt.records.extend(records);
+            if !whole {
+                rebuilt.unknown.push(RecordType::EXECVE);
+            }
+        }
+        Some(RecordType::MMAP) => {
+            record.plain("fd", Source::Context, first as i32);
+            let flags = format_args!("0x{:x}", first >> 32);
+            record.plain("flags", Source::Context, flags);
+            rebuilt.records.push(record);
+        }
+        Some(RecordType::OPENAT2) => {
+            record.plain("oflag", Source::Context, format_args!("0{first:o}"));
+            record.plain("mode", Source::Context, format_args!("0{second:o}"));
+            record.plain("resolve", Source::Context, format_args!("0x{third:x}"));
+            rebuilt.records.push(record);
+        }
+        Some(kind) => rebuilt.unknown.push(kind),
+    }
+    if let Some([one, other]) = notes.descriptors {
+        let mut record = RebuiltRecord::new(RecordType::FD_PAIR);
+        record.plain("fd0", Source::Context, one);
+        record.plain("fd1", Source::Context, other);
+        rebuilt.records.push(record);
+    }
+    sockaddr(seen, rebuilt);
+    if notes.more_targets {
+        rebuilt.unknown.push(RecordType::OBJ_PID);
+    } else if let Some(target) = &notes.target {
+        rebuilt.records.push(target_record(seen, target));
+    }
+}
+
+/// kernel/auditsc.c `audit_log_pid_context`
+fn target_record(seen: &Observation, target: &Target) -> RebuiltRecord {
+    let mut record = RebuiltRecord::new(RecordType::OBJ_PID);
+    for (name, value) in [
+        ("opid", target.pid),
+        ("oauid", target.auid),
+        ("ouid", target.uid),
+        ("oses", target.session),
+    ] {
+        record.plain(name, Source::Context, value.cast_signed());
+    }
+    if seen.subject != Captured::Absent {
+        record.unknown("obj");
+    }
+    record.untrusted("ocomm", Source::Context, &target.comm);
+    record
 }
 
 /// Record types that calls of this name have, and of which nothing is known here (callers of the `__audit_*` functions of

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::audit::record::RecordType;
 
 /// Record types and their fields, as the kernel names them; the arguments of EXECVE under one name.
-const RECORDS: [(RecordType, &[&str]); 8] = [
+const RECORDS: [(RecordType, &[&str]); 11] = [
     (
         RecordType::SYSCALL,
         &[
@@ -20,7 +20,13 @@ const RECORDS: [(RecordType, &[&str]); 8] = [
     ),
     (RecordType::EXECVE, &["argc", ARGUMENTS]),
     (RecordType::MMAP, &["fd", "flags"]),
+    (RecordType::OPENAT2, &["oflag", "mode", "resolve"]),
+    (RecordType::FD_PAIR, &["fd0", "fd1"]),
     (RecordType::SOCKADDR, &["saddr"]),
+    (
+        RecordType::OBJ_PID,
+        &["opid", "oauid", "ouid", "oses", "obj", "ocomm"],
+    ),
     (RecordType::CWD, &["cwd"]),
     (
         RecordType::PATH,

@@ -18,13 +18,25 @@ use crate::{step, workspace};
 
 /// Programs of this machine that tests start, and those they compare with. What is not here is not there either; a
 /// test that needs it says so.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 18] = [
     "/bin/sh",
     "/bin/true",
     "setpriv",
     "unshare",
     "auditctl",
     "ausearch",
+    "cat",
+    "chmod",
+    "cp",
+    "env",
+    "grep",
+    "ln",
+    "ls",
+    "mkdir",
+    "mv",
+    "rm",
+    "rmdir",
+    "touch",
 ];
 
 /// Files that these and the C library read. Tests of ours look names up in the users' database.

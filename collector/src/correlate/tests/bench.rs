@@ -203,6 +203,7 @@ pub(super) fn observation(ms: u64, fd: i64) -> Observation {
         title: Captured::Absent,
         groups: Captured::Absent,
         opened: None,
+        notes: None,
         verdict: Verdict::Inferred,
         rule: Some(0),
         rules_generation: GENERATION,
