@@ -15,6 +15,7 @@ use collector_ebpf::LossReason;
 pub use breakdown::{Breakdown, Tally};
 pub use rule_events::RuleEvents;
 
+use crate::audit::record::Stamp;
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::event::{Cause, Outcome};
@@ -136,6 +137,8 @@ pub struct Serials {
     pub gaps: u64,
     /// Serials in them.
     pub missing: u64,
+    /// The furthest serial seen.
+    pub furthest: Option<Stamp>,
 }
 
 /// Identity: `expected = matched + backfilled + unrecovered + withdrawn + pending`, over the verdicts exact and inferred; what is

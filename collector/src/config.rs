@@ -275,6 +275,8 @@ pub struct AuditConfig {
     pub rules: RulesConfig,
     /// Whether to take the audit pid back from another process.
     pub reclaim: bool,
+    /// Where it is remembered how far the audit stream was read.
+    pub state_file: Option<PathBuf>,
     /// Where every datagram is written.
     pub capture: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ use crate::audit::event::AuditEvent;
 use crate::audit::gaps::{Gap, GapTracker};
 use crate::audit::parse;
 use crate::audit::reassemble::{self, Reassembler};
-use crate::audit::record::{Provenance, Record, RecordType, Serial};
+use crate::audit::record::{Provenance, Record, RecordType, Stamp};
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
 use crate::correlate::limits::Limits;
@@ -77,6 +77,12 @@ impl Core {
             judged: Vec::new(),
             outputs: Vec::new(),
         }
+    }
+
+    /// An earlier run of this boot had read the stream up to `furthest`: what comes next tells what was missed since.
+    pub fn resume(&mut self, furthest: Stamp, now: KtimeNs) {
+        self.gaps.saw(furthest, now);
+        self.correlator.resumed(now);
     }
 
     /// A datagram of the audit socket, without its netlink header.
@@ -249,8 +255,9 @@ impl Core {
             let at = self.offset.monotonic(record.stamp.time);
             self.correlator.auditing_switched_off(at);
         }
-        // auditd's own records carry serials of its own count, and the lines of ours that have none carry 0.
-        let of_kernel = !record.record_type.is_from_daemon() && record.stamp.serial != Serial(0);
+        // auditd's own records carry serials of its own count, and of our lines many carry none.
+        let of_kernel =
+            !record.record_type.is_from_daemon() && !record.record_type.is_from_collector();
         if of_kernel {
             self.gaps.saw(record.stamp, now);
         }
@@ -320,9 +327,45 @@ fn switches_off(record: &Record) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::event::Outcome;
     use crate::probe::texts::TextReason;
+
+    proptest! {
+        /// The kernel's serials go on at 0 behind the last one (`audit_serial`), and 0 is as good as any.
+        #[test]
+        fn serials_that_wrap_leave_no_hole_but_those_of_lost_events(
+            lost in proptest::collection::vec(any::<bool>(), 1..24),
+            before in 0_u32..12,
+        ) {
+            let config = CoreConfig {
+                source: "daemon",
+                reassembly: reassemble::Limits::default(),
+                reorder_window: Duration::from_secs(5),
+                verify: Sampling::default(),
+                texts: TextMirror::Off,
+            };
+            let mut core = Core::new(&config, RealtimeOffset(0));
+            let first = u32::MAX - before;
+            let came = |index: usize| index == 0 || index + 1 == lost.len() || !lost[index];
+            for index in (0..lost.len()).filter(|index| came(*index)) {
+                let serial = first.wrapping_add(index as u32);
+                for (record_type, body) in [(1300, "arch=c000003e syscall=257 items=0"), (1320, "")] {
+                    let text = format!("audit(1700000000.{index:03}:{serial}): {body}");
+                    core.datagram(record_type, text.as_bytes(), KtimeNs(index as u64));
+                }
+            }
+            core.finish(KtimeNs(1_000_000_000));
+            let mut account = Account::default();
+            core.account(TimeMs(0), &mut account);
+            let missing = (0..lost.len()).filter(|index| !came(*index)).count() as u64;
+            prop_assert_eq!(account.serials.missing, missing);
+            prop_assert_eq!(account.assembly.completed, lost.len() as u64 - missing);
+            prop_assert_eq!(account.crosscheck.expected, missing);
+        }
+    }
 
     #[test]
     fn a_line_of_ours_without_a_serial_leaves_no_hole_in_a_log() {

@@ -4,7 +4,7 @@
 //! metrics and the renderers share. Knows nothing of JSON or of any wire format.
 
 use crate::audit::event::AuditEvent;
-use crate::audit::record::Serial;
+use crate::audit::record::{RecordType, Serial};
 use crate::clock::TimeMs;
 use crate::probe::observation::{Observation, Verdict};
 
@@ -115,13 +115,15 @@ pub enum Cause {
     MissedRun,
     /// The collector ended before it was decided whether the event was lost.
     Stopped,
+    /// The collector was not running.
+    NotRunning,
     /// The sink could not be written.
     SinkError,
 }
 
 impl Cause {
     /// Every cause, for metrics created at zero.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BacklogLimit,
         Self::RateLimit,
         Self::OutOfMemory,
@@ -141,6 +143,7 @@ impl Cause {
         Self::InFlightFull,
         Self::MissedRun,
         Self::Stopped,
+        Self::NotRunning,
         Self::SinkError,
     ];
 
@@ -168,9 +171,11 @@ impl Cause {
             | Self::RulesChanged
             | Self::KernelUnknown => Stage::Kernel,
             Self::Displaced | Self::SocketOverrun | Self::SocketTruncated => Stage::Netlink,
-            Self::QueueFull | Self::Malformed | Self::WindowFull | Self::Stopped => {
-                Stage::Collector
-            }
+            Self::QueueFull
+            | Self::Malformed
+            | Self::WindowFull
+            | Self::Stopped
+            | Self::NotRunning => Stage::Collector,
             Self::RingFull | Self::InFlightFull | Self::MissedRun => Stage::Ebpf,
             Self::SinkError => Stage::Sink,
         }
@@ -198,6 +203,7 @@ impl Cause {
             Self::InFlightFull => "in_flight_full",
             Self::MissedRun => "missed_run",
             Self::Stopped => "stopped",
+            Self::NotRunning => "not_running",
             Self::SinkError => "sink_error",
         }
     }
@@ -236,6 +242,8 @@ pub struct Event {
     /// The keys of the rule that asks for the event, for events that do not say it themselves; none where it is not known which
     /// rule that is.
     pub rule_keys: Option<Vec<Box<[u8]>>>,
+    /// The types of records that the exclude list keeps from it, of those that are missed where they do not come.
+    pub excluded: Vec<RecordType>,
     /// The audit stream's part.
     pub audit: Option<AuditEvent>,
     /// The eBPF witness's part.

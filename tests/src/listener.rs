@@ -29,6 +29,15 @@ impl Heard {
             .count()
     }
 
+    /// The records' serials.
+    pub fn serials(&self) -> impl Iterator<Item = u64> {
+        self.records.iter().filter_map(|record| {
+            let (_, stamp) = record.split_once("audit(")?;
+            let (stamp, _) = stamp.split_once(')')?;
+            stamp.split_once(':')?.1.parse().ok()
+        })
+    }
+
     /// Whether a record contains `text`.
     pub fn says(&self, text: &str) -> bool {
         self.records.iter().any(|record| record.contains(text))

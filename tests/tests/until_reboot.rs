@@ -1,4 +1,4 @@
-//! What lasts until the next boot: the locked configuration and locked features.
+//! What lasts until the next boot: the locked configuration, locked features, tasks older than auditing.
 //!
 //! `cargo xtask vm` gives each test here a kernel of its own; on any other kernel each says that it needs one.
 
@@ -7,8 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use audit_collector_tests::audit_state::rule_for;
-use audit_collector_tests::process::run_to_end;
-use audit_collector_tests::requirement::{self, Requirement};
+use audit_collector_tests::process::{Collector, run_to_end};
+use audit_collector_tests::requirement::{self, Requirement, patience};
+use audit_collector_tests::stream::tally;
+use audit_collector_tests::workload::{self, Held};
 use collector::audit::arch::Arch;
 use collector::audit::client::{Client, ClientError};
 use collector::audit::feature::{Feature, FeatureLock, FeatureState};
@@ -151,6 +153,53 @@ fn a_locked_feature_stays_as_it_is() {
         .unwrap();
     let features = client.features().unwrap();
     assert!(!features.is_on(unset) && !features.is_locked(unset));
+}
+
+/// A task that was there before auditing was first switched on has no audit context (kernel/auditsc.c `audit_alloc`), and the
+/// kernel never reports its calls.
+#[test]
+fn a_task_older_than_auditing_is_given_back() {
+    let needed = [&NEEDED[..], &[Requirement::Ebpf]].concat();
+    if !requirement::met(&needed) {
+        return;
+    }
+    let uid = 60_075;
+    let count = ["open", "--count", "200"];
+    let older = Held::start(uid, &count).unwrap();
+    let mut client = Client::connect().unwrap();
+    let rule = rule_for(uid, Arch::NATIVE, &["openat"], "older");
+    client.add_rule(&rule).unwrap();
+    assert_eq!(client.status().unwrap().enabled, 0);
+    let flags = [
+        "--mode=daemon",
+        "--enable",
+        "--ebpf=on",
+        "--backlog-limit=65536",
+    ];
+    let mut collector = Collector::start(&flags).unwrap();
+    older.go().finish().unwrap();
+    let newer = ["open", "--first", "201", "--count", "100"];
+    workload::run(uid, &newer).unwrap();
+    let metrics = collector
+        .settle(300, patience(Duration::from_secs(60)))
+        .unwrap();
+    let no_context = [("cause", "no_context"), ("outcome", "backfilled")];
+    let missing = metrics.count("crosscheck_missing_events_total", &no_context);
+    let stream = collector.stop().unwrap().stream;
+    let outcomes = tally(stream.events_of(uid), |event| {
+        (
+            event.argument(3) > Some(200),
+            event.outcome(),
+            event.cause(),
+        )
+    });
+    // The children of a process without a context get one, so the workload of its own is a newer task only where its parent
+    // was born of one that is: this test's process is as old as the first.
+    println!("{outcomes:?}");
+    assert_eq!(outcomes[&(false, "backfilled", Some("no_context"))], 200);
+    assert_eq!(outcomes[&(true, "matched", None)], 100);
+    assert_eq!(missing, 200);
+    assert_eq!(stream.losses().len(), 0);
 }
 
 /// Fails unless the kernel refused because of the lock.

@@ -144,9 +144,12 @@ impl GapTracker {
         out.extend(self.judged.drain(..));
     }
 
-    /// How many gaps were judged, and the serials in them.
+    /// How many gaps were judged, the serials in them, and how far the serials have come.
     pub fn counts(&self) -> Serials {
-        self.counts
+        Serials {
+            furthest: self.head.map(|head| head.stamp),
+            ..self.counts
+        }
     }
 
     /// How often the serials were taken to have started anew: another boot in a log.

@@ -71,6 +71,11 @@ impl RecordType {
         matches!(self.0, 1200..=1299)
     }
 
+    /// Whether it is one of our own in auditd's log format, whose serial may be 0 for none.
+    pub const fn is_from_collector(self) -> bool {
+        matches!(self.0, 2090..=2092)
+    }
+
     /// The type `text` names, as in `type=` of a log line: a name of the table, or `UNKNOWN[number]`.
     pub fn from_name(text: &[u8]) -> Option<Self> {
         if let Some(number) = text.strip_prefix(b"UNKNOWN[") {

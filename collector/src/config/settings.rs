@@ -71,6 +71,9 @@ pub struct Settings {
     /// Take the audit pid back when another process has taken it [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub reclaim: Option<bool>,
+    /// Remember in this file how far the audit stream was read, so that the next start tells what was missed in between
+    #[arg(long, value_name = "FILE")]
+    pub state_file: Option<PathBuf>,
     /// Write every datagram to this file as received
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
@@ -230,6 +233,7 @@ impl Settings {
             rules_enforce,
             rules_remove_at_exit,
             reclaim,
+            state_file,
             capture,
             ebpf,
             ebpf_ring_bytes,
@@ -327,6 +331,7 @@ impl Settings {
                 example_rules: self.example_rules.unwrap_or_default(),
                 rules,
                 reclaim: self.reclaim.unwrap_or_default(),
+                state_file: self.state_file,
                 capture: self.capture,
             },
             ebpf: EbpfConfig {

@@ -125,6 +125,10 @@ pub struct Evidence {
     last: Option<Poll>,
     /// From when to when, oldest first.
     unsettled: VecDeque<(KtimeNs, KtimeNs)>,
+    /// Whether the kernel keeps nothing for a daemon that it cannot reach, and does not count what it drops then.
+    keeps_nothing: bool,
+    /// Since when the kernel lacks rules that the witness judges by.
+    missing_since: Option<KtimeNs>,
     /// When auditing was switched off, oldest first.
     switched_off: VecDeque<KtimeNs>,
 }
@@ -167,6 +171,25 @@ impl Evidence {
             self.unsettled.pop_front();
         }
         self.unsettled.push_back((from, until));
+    }
+
+    /// The kernel was booted without `audit=1` (kernel/audit.c `kauditd_hold_skb`).
+    pub(super) fn kernel_keeps_nothing(&mut self) {
+        self.keeps_nothing = true;
+    }
+
+    /// Since `since` the kernel lacks rules that the witness judges by; none where it has had them all since `now`.
+    pub(super) fn rules_missing(&mut self, since: Option<KtimeNs>, now: KtimeNs) {
+        match since {
+            Some(since) => {
+                self.missing_since.get_or_insert(since);
+            }
+            None => {
+                if let Some(from) = self.missing_since.take() {
+                    self.rules_unsettled(from, now);
+                }
+            }
+        }
     }
 
     /// Auditing was switched off at `at`. When it came on again is known from the next poll only.
@@ -303,7 +326,8 @@ impl Evidence {
                 let touches = |(from, until): &(KtimeNs, KtimeNs)| {
                     from.minus(Self::SLACK) <= taken && entry <= until.plus(Self::SLACK)
                 };
-                let unsettled = self.unsettled.iter().any(touches);
+                let missing = self.missing_since.map(|from| (from, KtimeNs(u64::MAX)));
+                let unsettled = self.unsettled.iter().chain(&missing).any(touches);
                 unsettled.then_some(Cause::RulesChanged)
             })
             .unwrap_or(Cause::KernelUnknown)
@@ -341,7 +365,7 @@ impl Evidence {
         };
         let mut lost = None;
         let (mut dropped, mut queue_full, mut disabled) = (false, false, false);
-        let mut displaced = false;
+        let (mut displaced, mut congested) = (false, false);
         for interval in &self.intervals {
             let poll = &interval.poll;
             if poll.at.plus(Self::SLACK) < entry {
@@ -363,6 +387,7 @@ impl Evidence {
                 };
             }
             disabled |= interval.from <= entry && self.off_at(interval, entry);
+            congested |= (covers || poll.at >= taken) && poll.congested > 0;
             // A record waits in the kernel's queue before it is dropped at the socket or in our queue.
             if poll.at >= taken {
                 if seen == Seen::Queued && poll.lost + poll.not_held > 0 {
@@ -387,7 +412,9 @@ impl Evidence {
         ];
         let mut seen = seen.into_iter().flatten();
         match (seen.next(), seen.next()) {
-            (None, _) => disabled.then_some(Cause::AuditDisabled),
+            (None, _) if disabled => Some(Cause::AuditDisabled),
+            // Had a queue been full, the kernel would have counted it.
+            (None, _) => (congested && self.keeps_nothing).then_some(Cause::HoldOverflow),
             (one, None) => one,
             (Some(_), Some(_)) => Some(Cause::KernelUnknown),
         }

@@ -43,6 +43,8 @@ pub struct Correlator {
     limits: Limits,
     offset: RealtimeOffset,
     stepped_at: Option<KtimeNs>,
+    /// When this run went on where an earlier one had ended; none where it did not.
+    resumed_at: Option<KtimeNs>,
     /// Every observation that was taken before has come, for all that is known; none where nobody says.
     witness_passed: Option<KtimeNs>,
     witness: Option<Witness>,
@@ -81,6 +83,7 @@ impl Correlator {
             limits,
             offset,
             stepped_at: None,
+            resumed_at: None,
             witness_passed: None,
             witness: None,
             observations: Observations::default(),
@@ -133,6 +136,21 @@ impl Correlator {
     /// From `from` to `until` the kernel may have held other rules than those the witness judged by.
     pub fn rules_unsettled(&mut self, from: KtimeNs, until: KtimeNs) {
         self.evidence.rules_unsettled(from, until);
+    }
+
+    /// The kernel keeps nothing for a daemon that it cannot reach.
+    pub fn kernel_keeps_nothing(&mut self) {
+        self.evidence.kernel_keeps_nothing();
+    }
+
+    /// The stream is known to have been read before `at`, by an earlier run.
+    pub fn resumed(&mut self, at: KtimeNs) {
+        self.resumed_at = Some(at);
+    }
+
+    /// Since `since` the kernel lacks rules that the witness judges by; none where it has had them all since `now`.
+    pub fn rules_missing(&mut self, since: Option<KtimeNs>, now: KtimeNs) {
+        self.evidence.rules_missing(since, now);
     }
 
     /// Auditing was switched off at `at`, and may be on again since.

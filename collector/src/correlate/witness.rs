@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::audit::record::RecordType;
 use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
 use crate::probe::hooks::Level;
@@ -22,6 +23,9 @@ pub trait Watch {
     fn judge_observation(&self, observation: &Observation) -> Option<Verdict>;
     /// What all that is known of an observed call says of a *maybe*.
     fn settle(&self, observation: &Observation, places: &Places) -> Settled;
+    /// Whether the exclude list surely drops the record of this type from the event of an observed call.
+    fn excludes(&self, observation: &Observation, places: &Places, record_type: RecordType)
+    -> bool;
     /// The keys of the exit rule at this place of the list.
     fn keys(&self, rule: u16) -> Vec<Box<[u8]>>;
 }
@@ -146,6 +150,15 @@ impl Witness {
                 self.rules.watch.judge_observation(observation),
                 Some(Verdict::Inferred | Verdict::Exact)
             )
+    }
+
+    /// The types of records that the exclude list drops from the event of an observed call, of those that are missed where
+    /// they do not come.
+    pub(super) fn excluded(&self, observation: &Observation) -> Vec<RecordType> {
+        let missed = [RecordType::PATH, RecordType::EXECVE, RecordType::EOE].into_iter();
+        missed
+            .filter(|of| self.rules.watch.excludes(observation, &self.places, *of))
+            .collect()
     }
 
     /// The keys of the rule an observation was judged by; none where that is not known, or not the rules in force.

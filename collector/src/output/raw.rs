@@ -4,7 +4,7 @@
 //! one. What the kernel did not write is in records of types of our own ([`GIVEN_BACK`], [`LOSS`], [`STATE`]), one line
 //! each, so that nobody can take it for the kernel's: their numbers lie in a range no kernel uses and from which the kernel takes
 //! no messages, so that no process can forge one through it. ausearch finds them by number (`-m 2090`). An event
-//! without a serial has serial 0, which no kernel gives out; ausearch shows those of one millisecond together.
+//! without a serial has serial 0, which the kernel gives out once in 2³² events; ausearch shows those of one millisecond together.
 //!
 //! Strings are written as the kernel writes untrusted ones: in quotes, or as hex where they hold a space, a quote, a
 //! control character or a byte above 0x7e.

@@ -133,6 +133,7 @@ pub(crate) fn event() -> Event {
         cause: None,
         matched_by: None,
         rule_keys: None,
+        excluded: Vec::new(),
         audit: None,
         observation: None,
         supersedes: None,
@@ -160,6 +161,7 @@ pub(super) fn backfilled() -> Event {
         outcome: Outcome::Backfilled,
         cause: Some(Cause::BacklogLimit),
         rule_keys: Some(vec![(*b"etc-write").into()]),
+        excluded: Vec::new(),
         observation: Some(Box::new(observation())),
         ..event()
     }

@@ -80,6 +80,8 @@ pub(super) enum Message {
         from: KtimeNs,
         until: KtimeNs,
     },
+    /// Since when the kernel lacks configured rules by which calls are judged all the same; none where it has them all.
+    RulesMissing(Option<KtimeNs>),
     /// Something else changed.
     News(News),
     Exempt(Vec<u32>),
@@ -405,9 +407,18 @@ impl Control {
             return;
         }
         let generation = self.rules.generation + 1;
+        let configured = self
+            .configured
+            .as_ref()
+            .filter(|_| self.host.seat.is_some());
+        let judged_by = configured.and_then(|configured| configured.judged_by(&loaded));
+        self.tell(Message::RulesMissing(
+            judged_by.as_ref().map(|_| former_until),
+        ));
+        let judged_by = judged_by.as_deref().unwrap_or(&loaded);
         let mirror = match &mut self.probe {
             None => None,
-            Some(probe) => match probe.judge_by(&loaded, generation) {
+            Some(probe) => match probe.judge_by(judged_by, generation) {
                 Ok(mirror) => Some(mirror),
                 Err(error) => {
                     tracing::error!(%error, "the witness cannot take over the new rules yet; it goes on with the last ones");

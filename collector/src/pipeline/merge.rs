@@ -228,6 +228,9 @@ impl Merge {
                 self.core.correlator.rules_unsettled(from, until);
                 self.published.rules_changed = Some(wall(until));
             }
+            Message::RulesMissing(since) => {
+                self.core.correlator.rules_missing(since, KtimeNs::now());
+            }
             Message::News((what, text)) => self.state(what, text),
             Message::Exempt(exempt) => self.core.correlator.exempt_changed(exempt),
             Message::WitnessDetached { at } => {

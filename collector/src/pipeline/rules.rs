@@ -94,6 +94,20 @@ impl Configured {
         })
     }
 
+    /// The rules to judge calls by where the kernel holds `loaded`: those it should hold, and behind them what it holds
+    /// besides; none where it holds what it should.
+    pub(super) fn judged_by(&self, loaded: &[Rule]) -> Option<Vec<Rule>> {
+        if self.drift.as_ref().is_none_or(|drift| !drift.lacks_rules()) {
+            return None;
+        }
+        let wanted = self.set.wanted(loaded).rules;
+        let mut rules: Vec<Rule> = wanted.into_iter().map(|wanted| wanted.rule).collect();
+        let met: HashSet<Rule> = rules.iter().cloned().collect();
+        let besides = loaded.iter().filter(|rule| !met.contains(rule));
+        rules.extend(besides.cloned());
+        Some(rules)
+    }
+
     /// Whether rules that drifted are to be put back now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.upkeep == Upkeep::PutBack && self.in_sync() == Some(false) && self.patience.allows(now)
@@ -199,6 +213,22 @@ mod tests {
         assert!(text.contains("1 out of place"), "{text}");
         let (what, _) = configured.compare(&[rule("a"), rule("b")]).unwrap();
         assert_eq!(what, StateChange::RulesInSync);
+    }
+
+    #[test]
+    fn calls_are_judged_by_missing_rules_too() {
+        let mut configured =
+            configured("-D\n-a always,exit -S all -k a\n-a always,exit -S all -k b\n");
+        configured.compare(&[rule("a"), rule("b"), rule("x")]);
+        assert_eq!(
+            configured.judged_by(&[rule("a"), rule("b"), rule("x")]),
+            None
+        );
+        configured.compare(&[rule("x"), rule("b")]);
+        assert_eq!(
+            configured.judged_by(&[rule("x"), rule("b")]),
+            Some(vec![rule("a"), rule("b"), rule("x")])
+        );
     }
 
     #[test]

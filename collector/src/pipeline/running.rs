@@ -19,12 +19,12 @@ use crate::audit::capture::CaptureWriter;
 use crate::audit::client::Client;
 use crate::audit::reassemble::{self, Repeats};
 use crate::audit::socket::{Delivery, EventSocket, Grant, ReceiveError, SocketError};
-use crate::audit::status::KernelStatus;
+use crate::audit::status::{KernelStatus, LostCounter};
 use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::config::{AuditConfig, Config, Mode};
 use crate::core::{Core, CoreConfig};
 use crate::correlate::witness;
-use crate::event::StateChange;
+use crate::event::{Cause, LossUnit, StateChange};
 use crate::http;
 use crate::output::render::Renderer;
 use crate::output::sink::{Batch, SinkHandle};
@@ -33,6 +33,7 @@ use crate::pipeline::RunError;
 use crate::pipeline::account_line::line as account_line;
 use crate::pipeline::control::{self, Command, Control, Figures};
 use crate::pipeline::host::Host;
+use crate::pipeline::mark::{self, Mark};
 use crate::pipeline::merge::{self, Inlets, Merge, Totals};
 use crate::pipeline::probe::{Loaded, Probe, Readers};
 use crate::pipeline::rules::files::RuleFiles;
@@ -40,6 +41,7 @@ use crate::pipeline::rules::held::Held;
 use crate::pipeline::rules::{Configured, Upkeep};
 use crate::pipeline::texts::{self, Texts};
 use crate::pipeline::{canary, netlink, ring};
+use crate::probe::features;
 use crate::probe::hooks::Level;
 use crate::probe::texts::TextMirror;
 
@@ -70,6 +72,7 @@ pub(super) struct Running {
     web: Option<JoinHandle<()>>,
     account_socket: Option<JoinHandle<()>>,
     told: Option<JoinHandle<()>>,
+    marks: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -207,6 +210,14 @@ impl Running {
             rules_doubted: Arc::clone(&rules_doubted),
             alive,
         };
+        if features::holds_records() == Some(false) {
+            core.correlator.kernel_keeps_nothing();
+        }
+        let marks = config.audit.state_file.as_deref().map(|path| {
+            resume(&mut core, path, &identity.boot_id, &status);
+            let keep = mark::keep(path.to_owned(), identity.boot_id.clone(), accounts.clone());
+            tokio::spawn(keep)
+        });
         let control = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || control.run(&command_queue))
@@ -283,6 +294,7 @@ impl Running {
             web,
             account_socket,
             told,
+            marks,
         })
     }
 
@@ -343,6 +355,9 @@ impl Running {
         let _ = tokio::time::timeout(KERNEL_TIMEOUT, control).await;
         for server in [self.web, self.account_socket].into_iter().flatten() {
             let _ = tokio::time::timeout(KERNEL_TIMEOUT, server).await;
+        }
+        if let Some(marks) = self.marks {
+            let _ = tokio::time::timeout(KERNEL_TIMEOUT, marks).await;
         }
         let last = last.ok_or(RunError::Died { part: "core" })?;
         if let Some(told) = self.told {
@@ -428,6 +443,27 @@ fn in_words(probe: Option<&Probe>) -> String {
         Some(reason) => {
             let above = Level::AuditHooks.name();
             format!("eBPF witness at level {level} (not {above}: {reason})")
+        }
+    }
+}
+
+/// Goes on where the last run had ended, and tells what the kernel counted as lost since.
+fn resume(core: &mut Core, path: &Path, boot_id: &str, status: &KernelStatus) {
+    let now = KtimeNs::now();
+    match Mark::read(path, boot_id) {
+        Ok(Some(mark)) => {
+            core.resume(mark.stamp, now);
+            let mut lost = LostCounter::default();
+            lost.observe(mark.lost);
+            let lost = lost.observe(status.lost).added;
+            if lost > 0 {
+                core.lose(Cause::NotRunning, lost, LossUnit::Records, now);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!(%error, %path, "the state file cannot be read; what was missed since the last run is not told");
         }
     }
 }

@@ -16,6 +16,7 @@ use collector_ebpf::{
 };
 
 use crate::audit::arch::Arch;
+use crate::audit::record::RecordType;
 use crate::audit::rules::{Action, FilterList, Rule};
 use crate::probe::calls;
 use crate::probe::compile::{self, Compiled, Groups};
@@ -38,6 +39,8 @@ pub struct Mirror {
     overflowed: u32,
     /// The rules themselves, to settle what the programs leave open.
     rules: Vec<Rule>,
+    /// Whether there are any on the exclude list.
+    excluding: bool,
 }
 
 /// What the rules say of a call.
@@ -64,6 +67,7 @@ impl Mirror {
                 .collect(),
             overflowed: 0,
             rules: rules.to_vec(),
+            excluding: rules.iter().any(|rule| rule.list == FilterList::EXCLUDE),
         };
         // Many calls are named by the same rules: they share a program.
         let mut programs = HashMap::new();
@@ -117,6 +121,11 @@ impl Mirror {
     /// Settles a call that the programs could not judge, with all that is known of it.
     pub fn settle(&self, seen: &Observation, places: &Places) -> Settled {
         settle::settle(&self.rules, seen, places)
+    }
+
+    /// Whether the exclude list surely drops the record of this type from the event of an observed call.
+    pub fn excludes(&self, seen: &Observation, places: &Places, record_type: RecordType) -> bool {
+        self.excluding && settle::excludes(&self.rules, seen, places, u32::from(record_type.0))
     }
 
     /// How many rules the exit list has.

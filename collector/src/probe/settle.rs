@@ -35,7 +35,7 @@ pub fn settle(rules: &[Rule], seen: &Observation, places: &Places) -> Settled {
         facts: facts_of(seen),
         names: names_of(rules, seen),
     };
-    let excluded = call.excluded(rules);
+    let excluded = call.excluded(rules, SYSCALL_RECORD);
     if excluded == Three::Yes {
         return Settled::NotReported;
     }
@@ -43,6 +43,22 @@ pub fn settle(rules: &[Rule], seen: &Observation, places: &Places) -> Settled {
         Settled::Reported(_) if excluded == Three::Unknown => Settled::Open,
         settled => settled,
     }
+}
+
+/// Whether the exclude list surely drops the record of this type from the event of an observed call.
+pub(super) fn excludes(
+    rules: &[Rule],
+    seen: &Observation,
+    places: &Places,
+    record_type: u32,
+) -> bool {
+    let call = Call {
+        seen,
+        places,
+        facts: facts_of(seen),
+        names: None,
+    };
+    call.excluded(rules, record_type) == Three::Yes
 }
 
 /// The files audit noted, unless rules of the list `filesystem` kept some from it.
@@ -387,8 +403,8 @@ impl Call<'_> {
         own.or(self.any_file(holds))
     }
 
-    /// Whether the exclude list drops the SYSCALL record, without which there is no event.
-    fn excluded(&self, rules: &[Rule]) -> Three {
+    /// Whether the exclude list drops a record. Without the SYSCALL record there is no event.
+    fn excluded(&self, rules: &[Rule], record_type: u32) -> Three {
         let mut perhaps = Three::No;
         for rule in rules.iter().filter(|rule| rule.list == FilterList::EXCLUDE) {
             // Without a field there is nothing that could hold.
@@ -398,7 +414,7 @@ impl Call<'_> {
                 Three::Yes
             };
             for condition in &rule.conditions {
-                let Some(field) = self.exclude_condition(condition) else {
+                let Some(field) = self.exclude_condition(condition, record_type) else {
                     // The kernel ends its walk here, if it got as far as this.
                     return if holds == Three::Yes {
                         perhaps
@@ -422,12 +438,12 @@ impl Call<'_> {
     }
 
     /// None for a field that list does not know.
-    fn exclude_condition(&self, condition: &Condition) -> Option<Three> {
+    fn exclude_condition(&self, condition: &Condition, record_type: u32) -> Option<Three> {
         let Some(comparison) = comparison(condition.operator) else {
             return Some(Three::No);
         };
         Some(match condition.field {
-            Field::MSGTYPE => compare(SYSCALL_RECORD, comparison, condition.value).into(),
+            Field::MSGTYPE => compare(record_type, comparison, condition.value).into(),
             Field::GID => {
                 let (fact, value) = identity(Field::GID, condition.value)?;
                 self.number(fact, comparison, value)

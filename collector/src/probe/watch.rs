@@ -3,6 +3,7 @@
 use collector_ebpf::{Fact, Facts};
 
 use crate::audit::arch::Arch;
+use crate::audit::record::RecordType;
 use crate::audit::records::SyscallFields;
 use crate::correlate::witness::Watch;
 use crate::probe::mirror::{Mirror, facts_of};
@@ -29,6 +30,15 @@ impl Watch for Mirror {
 
     fn settle(&self, observation: &Observation, places: &Places) -> Settled {
         Mirror::settle(self, observation, places)
+    }
+
+    fn excludes(
+        &self,
+        observation: &Observation,
+        places: &Places,
+        record_type: RecordType,
+    ) -> bool {
+        Mirror::excludes(self, observation, places, record_type)
     }
 
     fn keys(&self, rule: u16) -> Vec<Box<[u8]>> {

@@ -1,6 +1,10 @@
 //! No daemon, a stopped one, a killed one: beside it nothing is lost, in its place what it did not get.
 
+use std::collections::BTreeSet;
+
+use audit_collector_tests::listener::listen;
 use audit_collector_tests::requirement;
+use collector::audit::socket::EventSocket;
 use collector::audit::status::StatusChange;
 
 use super::*;
@@ -98,6 +102,69 @@ fn beside_a_killed_daemon_nothing_is_lost() {
 }
 
 #[test]
+fn what_was_missed_while_the_daemon_was_dead_is_told_at_its_next_start() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let uid = 60_125;
+    let mut guard = auditing_opens_of(uid);
+    enable(&mut guard);
+    let folder = tempfile::tempdir().unwrap();
+    let state = format!("--state-file={}", folder.path().join("state").display());
+    let mut first = start(&[&DAEMON, &[&state]]);
+    open(uid, 100);
+    first.settle(100, patience(SETTLE_TIME)).unwrap();
+    // The file is brought up to date twice a second.
+    thread::sleep(patience(Duration::from_millis(1_500)));
+    // A listener knows what the kernel reports meanwhile: loading and unloading BPF programs is reported too.
+    let mut all = EventSocket::multicast(Some(64 << 20)).unwrap();
+    first.end_with(Signal::SIGKILL).unwrap();
+    let lost = guard.status().unwrap().lost;
+    open_from(uid, 101, 300);
+    wait_for_an_empty_queue(&mut guard);
+    // What this kernel keeps for a daemon to come, with audit=1 on its command line, comes now.
+    let kept = guard.status().unwrap().lost == lost && keeps_records();
+
+    let mut second = start(&[&DAEMON, &[&state]]);
+    open_from(uid, 401, 100);
+    let metrics = second.settle(100, patience(SETTLE_TIME)).unwrap();
+    let missed = [("cause", "not_running"), ("outcome", "unrecovered")];
+    let of_second = |metrics: &Samples| metrics.count("crosscheck_missing_events_total", &missed);
+    if kept {
+        assert_eq!(of_second(&metrics), 0);
+        second.stop().unwrap();
+        return;
+    }
+    let metrics = once_counted(&second, "crosscheck_missing_events_total", &missed, 300);
+    let told = of_second(&metrics);
+    assert_eq!(told, metrics.count("serial_missing_total", &[]));
+    assert_eq!(
+        guard.status().unwrap().lost,
+        lost,
+        "the kernel counts none of it"
+    );
+    let stream = second.stop().unwrap().stream;
+    assert_eq!(losses_told_otherwise(&stream, &metrics), [""; 0]);
+    let loss = stream.losses_of("not_running").next().unwrap();
+    assert_eq!(loss["count"], told, "{loss}");
+    let end = |index: usize| loss["serials"][index].as_u64().unwrap();
+    let span = end(0)..=end(1);
+    let heard = listen(&mut all, |_| true).unwrap();
+    let missed: BTreeSet<u64> = heard
+        .serials()
+        .filter(|serial| span.contains(serial))
+        .collect();
+    assert_eq!(missed.len() as u64, told, "{loss}");
+    assert!(heard.calls_of(uid) >= 400 && told < 330, "{told}");
+}
+
+/// Whether the kernel keeps records while there is no daemon (kernel/audit.c `audit_default`).
+fn keeps_records() -> bool {
+    let options = std::fs::read_to_string("/proc/cmdline").unwrap();
+    options.split_whitespace().any(|word| word == "audit=1")
+}
+
+#[test]
 fn what_a_stopped_daemon_misses_is_given_back_once_it_goes_on() {
     if !requirement::met(&NEEDED) {
         return;
@@ -119,9 +186,12 @@ fn what_a_stopped_daemon_misses_is_given_back_once_it_goes_on() {
     assert_eq!(guard.status().unwrap().lost, lost);
     let stream = stop(collector, &metrics, uid);
     let causes = outcomes(&stream, uid, 400);
-    let backfilled = causes
-        .iter()
-        .filter(|((outcome, _), _)| *outcome == "backfilled");
-    let backfilled: u64 = backfilled.map(|(_, calls)| calls).sum();
-    assert!(backfilled > 300, "{causes:?}");
+    assert!(
+        causes[&("backfilled", Some("hold_overflow"))] > 300,
+        "{causes:?}"
+    );
+    let known = |(outcome, cause): &(&str, Option<&str>)| {
+        *cause == Some("hold_overflow") || (*outcome, *cause) == ("matched", None)
+    };
+    assert!(causes.keys().all(known), "{causes:?}");
 }

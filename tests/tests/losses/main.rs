@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod clock;
 mod counters;
 mod daemons;
+mod rules;
 mod sockets;
 mod switched_off;
 mod witness;

@@ -58,7 +58,8 @@ fn a_hole_is_a_gap_after_the_window_and_has_its_neighbours() {
         tracker.counts(),
         Serials {
             gaps: 1,
-            missing: 3
+            missing: 3,
+            furthest: Some(stamp_at(9, 200)),
         }
     );
     tracker.tick(seconds(60), &mut out);
@@ -100,7 +101,8 @@ fn one_late_record_does_not_add_four_billion() {
         tracker.counts(),
         Serials {
             gaps: 1,
-            missing: 1
+            missing: 1,
+            furthest: Some(stamp(103)),
         }
     );
     assert_eq!(tracker.restarts(), 0);

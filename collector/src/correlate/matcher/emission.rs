@@ -40,7 +40,7 @@ impl Correlator {
         self.neighbours.note(observation.taken, event.stamp.serial);
         let said = observation.report.and_then(|report| report.first_lost);
         let said = said.map(Cause::of_reason).or(event.mirrored);
-        if said.is_none() && !is_whole(&event) {
+        if said.is_none() && !is_whole(&event) && !self.is_excluded_end(&event, observation) {
             let observation = pending;
             return self.explain_later(event, part, Lack::Records { observation, by }, now, out);
         }
@@ -80,6 +80,7 @@ impl Correlator {
             matched_by: Some(by),
             rule_keys,
             verdict: Some(observation.verdict),
+            excluded: self.excluded(&observation),
             observation: Some(observation),
             ..audit_event(event, part)
         })));
@@ -95,6 +96,18 @@ impl Correlator {
             taken: self.offset.monotonic(time),
         };
         self.losses.given_back(&given_back, now);
+    }
+
+    fn excluded(&self, observation: &Observation) -> Vec<RecordType> {
+        let witness = self.witness.as_ref();
+        witness.map_or_else(Vec::new, |witness| witness.excluded(observation))
+    }
+
+    /// Whether all that an event lacks is the end-of-event record, and a rule excludes that.
+    fn is_excluded_end(&self, event: &AuditEvent, observation: &Observation) -> bool {
+        event.completion == Completion::Timeout
+            && has_call(event)
+            && self.excluded(observation).contains(&RecordType::EOE)
     }
 
     /// Why an event that came lacks records.
@@ -191,9 +204,12 @@ fn keys_of(event: &AuditEvent) -> Option<Vec<Vec<u8>>> {
 
 /// Whether an event has all its records, for all that is known. A late one is the rest of one that began earlier.
 fn is_whole(event: &AuditEvent) -> bool {
+    matches!(event.completion, Completion::Eoe | Completion::Late) && has_call(event)
+}
+
+fn has_call(event: &AuditEvent) -> bool {
     let syscall = |record: &Record| record.record_type == RecordType::SYSCALL;
-    let ended = matches!(event.completion, Completion::Eoe | Completion::Late);
-    ended && event.records.iter().any(syscall)
+    event.records.iter().any(syscall)
 }
 
 /// The part of an [`Event`] that follows from its audit side, as one that eBPF has too.
@@ -213,6 +229,7 @@ fn audit_event(event: AuditEvent, part: u16) -> Event {
         cause: None,
         matched_by: None,
         rule_keys: None,
+        excluded: Vec::new(),
         audit: Some(event),
         observation: None,
         supersedes: None,

@@ -245,6 +245,7 @@ impl Correlator {
             cause: Some(cause),
             matched_by: None,
             rule_keys,
+            excluded: Vec::new(),
             audit: None,
             observation: Some(observation),
             supersedes: None,
@@ -260,12 +261,17 @@ impl Correlator {
         let missing = gap.count;
         // A stamp is behind its call's entry, and the next event's stamp may be older than the gap.
         let first = before.min(after).minus(Duration::from_millis(10));
-        let known = self.given_back.claim_serials(&gap).min(missing);
-        let claimed = known
-            + self
-                .given_back
-                .claim(first, gap.noticed.max(after), missing - known);
-        let cause = self.evidence.cause_between(before, before, after);
+        let not_running = self.resumed_at.is_some_and(|resumed| before < resumed);
+        let mut claimed = self.given_back.claim_serials(&gap).min(missing);
+        if !not_running {
+            let until = gap.noticed.max(after);
+            claimed += self.given_back.claim(first, until, missing - claimed);
+        }
+        let cause = if not_running {
+            Cause::NotRunning
+        } else {
+            self.evidence.cause_between(before, before, after)
+        };
         let unrecovered = missing - claimed;
         if unrecovered > 0 {
             self.crosscheck.unrecovered(unrecovered, cause);

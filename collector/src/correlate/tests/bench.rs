@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::parse::netlink_record;
-use crate::audit::record::{Serial, Stamp};
+use crate::audit::record::{RecordType, Serial, Stamp};
 use crate::audit::records::SyscallFields;
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
@@ -48,6 +48,9 @@ impl Watch for Openat {
     fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
         Some(Verdict::Inferred)
     }
+    fn excludes(&self, _: &Observation, _: &Places, _: RecordType) -> bool {
+        false
+    }
     fn keys(&self, _rule: u16) -> Vec<Box<[u8]>> {
         vec![(*b"opens").into()]
     }
@@ -69,6 +72,9 @@ impl Watch for NoRules {
     }
     fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
         None
+    }
+    fn excludes(&self, _: &Observation, _: &Places, _: RecordType) -> bool {
+        false
     }
     fn keys(&self, _rule: u16) -> Vec<Box<[u8]>> {
         Vec::new()

@@ -356,3 +356,46 @@ fn auditing_that_was_off_for_less_than_the_time_between_two_polls_is_known_by_it
     assert_eq!(cause(1_400), Some(Cause::AuditDisabled));
     assert_eq!(cause(2_400), Some(Cause::KernelUnknown));
 }
+
+#[test]
+fn what_the_kernel_lacks_rules_for_is_given_back_as_long_as_it_does() {
+    let mut bench = Bench::new();
+    bench.correlator.rules_missing(Some(at(1_000)), at(1_100));
+    bench.observe(observation(900, 3));
+    bench.observe(observation(1_500, 3));
+    bench.poll(1_600, drained());
+    bench.tick(6_000);
+    bench.correlator.rules_missing(None, at(7_000));
+    bench.observe(observation(6_500, 3));
+    bench.observe(observation(7_500, 3));
+    bench.poll(8_000, drained());
+    bench.tick(13_000);
+    let causes: Vec<_> = bench.events().iter().map(|event| event.cause).collect();
+    let (changed, unknown) = (Some(Cause::RulesChanged), Some(Cause::KernelUnknown));
+    assert_eq!(causes, [unknown, changed, changed, unknown]);
+}
+
+#[test]
+fn what_a_kernel_that_keeps_nothing_could_not_send_was_dropped_without_a_count() {
+    let cause = |keeps_nothing: bool, lost| {
+        let mut bench = Bench::new();
+        if keeps_nothing {
+            bench.correlator.kernel_keeps_nothing();
+        }
+        bench.poll(1_000, drained());
+        bench.observe(observation(1_500, 3));
+        let congested = Poll {
+            congested: 1,
+            lost,
+            ..drained()
+        };
+        bench.poll(2_000, congested);
+        bench.poll(3_000, drained());
+        bench.poll(4_000, drained());
+        bench.tick(9_000);
+        bench.events()[0].cause
+    };
+    assert_eq!(cause(true, 0), Some(Cause::HoldOverflow));
+    assert_eq!(cause(false, 0), Some(Cause::KernelUnknown));
+    assert_eq!(cause(true, 1), Some(Cause::KernelUnknown));
+}

@@ -166,7 +166,7 @@ impl<'a> Parts<'a> {
     fn missing(&self, event: &Event) -> Vec<&'static str> {
         let mut missing = Vec::new();
         match &event.audit {
-            Some(audit) => self.missing_records(audit, &mut missing),
+            Some(audit) => self.missing_records(audit, &event.excluded, &mut missing),
             None => {
                 if event.rule_keys.is_none() && event.observation.is_some() {
                     missing.push("keys");
@@ -177,7 +177,13 @@ impl<'a> Parts<'a> {
         missing
     }
 
-    fn missing_records(&self, audit: &AuditEvent, missing: &mut Vec<&'static str>) {
+    fn missing_records(
+        &self,
+        audit: &AuditEvent,
+        excluded: &[RecordType],
+        missing: &mut Vec<&'static str>,
+    ) {
+        let misses = |wanted| !excluded.contains(&wanted);
         let is_call = self.observation.is_some()
             || self
                 .records
@@ -192,9 +198,12 @@ impl<'a> Parts<'a> {
                 missing.push("records");
                 return;
             }
-            Completion::Timeout | Completion::Evicted | Completion::Flushed => {
+            Completion::Timeout | Completion::Evicted | Completion::Flushed
+                if misses(RecordType::EOE) =>
+            {
                 missing.push("record:EOE");
             }
+            Completion::Timeout | Completion::Evicted | Completion::Flushed => {}
         }
         let has = |wanted| {
             self.records
@@ -205,14 +214,15 @@ impl<'a> Parts<'a> {
             missing.push("record:SYSCALL");
         }
         if let Some(call) = &self.call {
-            if self.paths.len() < call.items as usize {
+            if self.paths.len() < call.items as usize && misses(RecordType::PATH) {
                 missing.push("record:PATH");
             }
             let is_exec = matches!(
                 syscall_name(call.arch, call.syscall),
                 Some("execve" | "execveat")
             );
-            if is_exec && call.success == Some(true) && self.execve.is_none() {
+            let lacks = self.execve.is_none() && misses(RecordType::EXECVE);
+            if is_exec && call.success == Some(true) && lacks {
                 missing.push("record:EXECVE");
             }
         }

@@ -34,6 +34,11 @@ impl Drift {
         }
     }
 
+    /// Whether the kernel lacks rules.
+    pub(super) const fn lacks_rules(&self) -> bool {
+        self.missing.count > 0
+    }
+
     /// Whether there is no difference.
     pub(super) const fn is_none(&self) -> bool {
         self.missing.count + self.extra.count + self.misplaced.count == 0
