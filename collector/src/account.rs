@@ -202,12 +202,12 @@ pub struct Kernel {
 /// Messages of our own that are sent to the kernel and timed until they are handed to the sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Canary {
-    /// Sent.
+    /// Sent, also where the kernel refused them.
     pub sent: u64,
     /// Seen again, and handed to the sink.
     pub received: u64,
-    /// When one was last seen again.
-    pub last_success: Option<TimeMs>,
+    /// When one was last seen again; before the first, since when they have been sent.
+    pub last_success: TimeMs,
     /// From the sending to the hand-over.
     pub latency: Histogram,
 }

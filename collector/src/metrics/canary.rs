@@ -9,8 +9,7 @@ pub(super) fn add(families: &mut Families, account: &Account) {
     };
     families.set("canary_sent_total", &[], Number(canary.sent));
     families.set("canary_received_total", &[], Number(canary.received));
-    if let Some(at) = canary.last_success {
-        families.set("canary_last_success_timestamp_seconds", &[], at);
-    }
+    let at = canary.last_success;
+    families.set("canary_last_success_timestamp_seconds", &[], at);
     families.histogram("canary_latency_seconds", &[], &canary.latency);
 }

@@ -55,7 +55,7 @@ fn full() -> Account {
     account.canary = Some(Canary {
         sent: 2,
         received: 1,
-        last_success: Some(TimeMs(1_000)),
+        last_success: TimeMs(1_000),
         ..Canary::default()
     });
     account.rule_events = RuleEvents::new(1);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::account;
 use crate::audit::client::{Client, UserMessage};
 use crate::audit::record::{Record, RecordType};
-use crate::clock::{KtimeNs, TimeMs};
+use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::event::Event;
 
 /// What the message begins with.
@@ -46,7 +46,11 @@ pub(super) fn pair(interval: Duration) -> std::io::Result<(Sender, Receiver)> {
     };
     let receiver = Receiver {
         marker,
-        figures: account::Canary::default(),
+        figures: account::Canary {
+            // So that a canary that never comes through is late after a while, and not at once.
+            last_success: RealtimeOffset::sample().wall(KtimeNs::now()),
+            ..account::Canary::default()
+        },
     };
     Ok((sender, receiver))
 }
@@ -58,19 +62,13 @@ impl Sender {
             return;
         }
         self.next = now + self.interval;
-        let text = format!(
-            "{}{} at={} res=success",
-            self.marker,
-            self.sent + 1,
-            KtimeNs::now().0
-        );
+        self.sent += 1;
+        let (marker, number, at) = (&self.marker, self.sent, KtimeNs::now().0);
+        let text = format!("{marker}{number} at={at} res=success");
         let message = UserMessage::new(RecordType::USER, text.as_bytes())
             .expect("a short line of printable characters is a message");
         match client.user_message(&message) {
-            Ok(()) => {
-                self.sent += 1;
-                self.refused = false;
-            }
+            Ok(()) => self.refused = false,
             Err(error) if !self.refused => {
                 self.refused = true;
                 tracing::warn!(%error, "the canary cannot be sent");
@@ -79,7 +77,7 @@ impl Sender {
         }
     }
 
-    /// How many were sent.
+    /// How many were sent, those included that the kernel refused.
     pub(super) const fn sent(&self) -> u64 {
         self.sent
     }
@@ -107,7 +105,7 @@ impl Receiver {
     /// One that was sent at `sent` has been handed to the sink at `now`.
     pub(super) fn arrived(&mut self, sent: KtimeNs, now: KtimeNs, wall: TimeMs) {
         self.figures.received += 1;
-        self.figures.last_success = Some(wall);
+        self.figures.last_success = wall;
         self.figures.latency.observe(now.since(sent));
     }
 
@@ -156,7 +154,7 @@ mod tests {
         receiver.arrived(KtimeNs(1_000_000), KtimeNs(4_000_000), TimeMs(9));
         let figures = receiver.figures();
         assert_eq!((figures.sent, figures.received), (1, 1));
-        assert_eq!(figures.last_success, Some(TimeMs(9)));
+        assert_eq!(figures.last_success, TimeMs(9));
         assert_eq!(figures.latency.counts[4], 1);
     }
 }
