@@ -1,11 +1,12 @@
-//! Events of system calls whose SYSCALL record was lost, and which observation their remaining records speak of.
+//! What the records of an event say of its call, and which observation they speak of where its key does not tell: because
+//! the SYSCALL record was lost, or because calls with the same key differ in what they name.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::RecordType;
-use crate::audit::records::{NameType, PathFields, SockaddrFields};
+use crate::audit::records::{NameType, PathFields, SockaddrFields, SyscallFields};
 use crate::audit::types::Standing;
 use crate::clock::KtimeNs;
 use crate::correlate::neighbours::Neighbour;
@@ -14,7 +15,9 @@ use crate::probe::observation::Observation;
 
 /// How many serials away a neighbour may be to bound when a fragment's serial was drawn.
 pub(super) const REACH: u32 = 256;
-/// A stamp is the clock at entry, at most so far behind it.
+/// A stamp is the coarse clock at entry, cut to milliseconds: no further behind it than this where the clock ticks in time.
+pub(super) const TICK: Duration = Duration::from_millis(11);
+/// A stamp is the clock at entry, at most so far behind it, however late the clock ticks.
 pub(super) const LATEST_ENTRY: Duration = Duration::from_millis(200);
 
 /// Whether an event without a SYSCALL record is what remains of a system call's.
@@ -34,9 +37,24 @@ pub(super) fn is_fragment(event: &AuditEvent) -> bool {
             .any(|record| record.record_type.standing() == Standing::Inside)
 }
 
-/// What the records that remain say of the call.
+/// Whether an observation can be of the call that records speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fit {
+    /// They contradict each other.
+    No,
+    /// The address that the call named is in no record, as if that were lost.
+    Lacking,
+    /// They do not say enough.
+    Perhaps,
+    /// Whatever the observed call named is what they name.
+    Yes,
+}
+
+/// What the records that came say of the call.
 #[derive(Debug, Default)]
 pub(super) struct Content {
+    /// Whether none is missing, for all that is known.
+    pub(super) whole: bool,
     paths: Vec<Vec<u8>>,
     cwd: Option<Vec<u8>>,
     sockaddr: Option<Vec<u8>>,
@@ -44,11 +62,13 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn of(event: &AuditEvent) -> Self {
+    pub(super) fn of(event: &AuditEvent, fields: Option<&SyscallFields>) -> Self {
         let mut content = Self::default();
+        let mut n_paths = 0;
         for record in &event.records {
             match record.record_type {
                 RecordType::PATH => {
+                    n_paths += 1;
                     // The kernel adds the parent directory of what is created; the caller did not name it.
                     let path = PathFields::from_record(record)
                         .filter(|path| path.nametype != Some(NameType::Parent));
@@ -63,7 +83,55 @@ impl Content {
                 _ => {}
             }
         }
+        let ended = matches!(event.completion, Completion::Eoe | Completion::Late);
+        content.whole = ended && fields.is_some_and(|fields| n_paths >= fields.items);
         content
+    }
+
+    /// How well an observation must fit to be taken before all others have had their choice.
+    pub(super) fn least(&self) -> Fit {
+        if self.whole { Fit::Perhaps } else { Fit::Yes }
+    }
+
+    /// How well one must fit for no other to fit better.
+    pub(super) fn most(&self) -> Fit {
+        if self.paths.is_empty() && self.sockaddr.is_none() {
+            Fit::Perhaps
+        } else {
+            Fit::Yes
+        }
+    }
+
+    /// Whether the observed call, whose key is the event's, can be the event's. Paths and addresses are elsewhere than the
+    /// arguments that point to them, so that calls with one key may differ in them.
+    pub(super) fn fit(&self, observation: &Observation) -> Fit {
+        let address = match (&self.sockaddr, observation.sockaddr.whole()) {
+            (Some(record), Some(observed)) if record[..] == observed[..] => Fit::Yes,
+            (Some(_), Some(_)) => Fit::No,
+            (None, Some(_)) => Fit::Lacking,
+            (None, None) => Fit::Yes,
+            (Some(_), None) => Fit::Perhaps,
+        };
+        let mut observed = 0;
+        let mut named = 0;
+        for path in observation
+            .paths
+            .iter()
+            .filter_map(|path| path.path.whole())
+        {
+            observed += 1;
+            named += usize::from(self.paths.iter().any(|name| name[..] == path[..]));
+        }
+        let paths = match (observed, named) {
+            // The path of a socket is named by its address.
+            (0, _) if self.paths.is_empty() || self.sockaddr.is_some() => Fit::Yes,
+            (0, _) => Fit::Perhaps,
+            (_, 0) if self.paths.is_empty() => Fit::Perhaps,
+            (_, 0) => Fit::No,
+            _ if named < observed => Fit::Perhaps,
+            _ => Fit::Yes,
+        };
+        paths.min(address)
     }
 
     /// Whether they say nothing.
@@ -75,10 +143,8 @@ impl Content {
     ///
     /// Calls that are alike in all that is left of the event (one program opens one file over and over) are told apart by
     /// their order: where the nearest known serial is the third after the event's, the call is the third before
-    /// the one that drew it. Calls that drew no serial in between make that a guess, but never one out of order. Where the
-    /// records say nothing at all (only the end came), the call must be the only one possible.
+    /// the one that drew it. Calls that drew no serial in between make that a guess, but never one out of order.
     pub(super) fn choose(
-        &self,
         mut candidates: Vec<Candidate>,
         below: Option<Neighbour>,
         above: Option<Neighbour>,
@@ -87,13 +153,6 @@ impl Content {
             .iter()
             .filter_map(|candidate| candidate.agreement)
             .max()?;
-        if self.is_empty() {
-            let mut possible = candidates
-                .iter()
-                .filter(|candidate| candidate.agreement.is_some());
-            let only = possible.next()?;
-            return possible.next().is_none().then_some(only.id);
-        }
         candidates.sort_unstable_by_key(|candidate| candidate.taken);
         let until =
             |at: KtimeNs| candidates.partition_point(|candidate| candidate.taken <= at) as u32;
@@ -110,11 +169,21 @@ impl Content {
             .filter(|(_, candidate)| candidate.agreement == Some(most))
             .min_by_key(|(at, candidate)| {
                 (
+                    candidate.from_stamp > TICK,
                     place.map_or(0, |place| at.abs_diff(place)),
                     candidate.from_stamp,
                 )
             })
             .map(|(_, candidate)| candidate.id)
+    }
+
+    /// The only observation possible: where the records say nothing at all, as only the end came.
+    pub(super) fn only(candidates: &[Candidate]) -> Option<ObservationId> {
+        let mut possible = candidates
+            .iter()
+            .filter(|candidate| candidate.agreement.is_some());
+        let only = possible.next()?;
+        possible.next().is_none().then_some(only.id)
     }
 
     /// How many things the records and the observation agree on; none where they contradict each other.

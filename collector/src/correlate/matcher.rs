@@ -22,7 +22,7 @@ use crate::audit::record::Record;
 use crate::audit::records::SyscallFields;
 use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::correlate::evidence::{Evidence, Poll};
-use crate::correlate::fragment;
+use crate::correlate::fragment::{self, Content};
 use crate::correlate::given_back::GivenBack;
 use crate::correlate::key::MatchKey;
 use crate::correlate::limits::Limits;
@@ -181,26 +181,32 @@ impl Correlator {
         if let Some(id) = self.given_back.take_by_stamp(event.stamp) {
             return self.emit_superseding(event, part, id, now, out);
         }
+        let content = Content::of(&event, fields.as_ref());
         if let Some(fields) = &fields
             // The observation that has the stamp may be on its way: one that only looks alike must not come first.
             && self.level() == Level::Syscalls
         {
             let key = MatchKey::of_record(fields);
-            let tolerance = self.tolerance(now);
-            if let Some(pending) = self.observations.take_by_key(&key, stamp, tolerance) {
+            let near = self.nearness(now);
+            let least = content.least();
+            let found = self
+                .observations
+                .take_by_key(&key, stamp, near, &content, least);
+            if let Some(pending) = found {
                 return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
             }
-            if let Some(id) = self.given_back.take(&key, stamp, tolerance) {
+            if let Some(id) = self.given_back.take(&key, stamp, near) {
                 return self.emit_superseding(event, part, id, now, out);
             }
         }
         if !self.may_have_observation(&event, fields.as_ref(), stamp, now) {
             return self.emit_unwatched(event, part, now, out);
         }
-        // A fragment waits until events that kept their SYSCALL record have had the first choice.
+        // An event that lacks records waits until those that have them have had the first choice.
         self.waiting.insert(WaitingEvent {
             event,
             fields,
+            content,
             part,
             stamp,
             since: now,
@@ -257,18 +263,24 @@ impl Correlator {
         if self.level() == Level::AuditHooks {
             return None;
         }
-        let waiting = self.take_alike(observation, now)?;
+        let fits = |content: &Content| content.fit(observation) >= content.least();
+        let waiting = self.take_alike(observation, self.nearness(now), fits)?;
         Some((waiting, MatchedBy::Key))
     }
 
     /// The waiting event that looks like an observed call on which no decision is known.
-    fn take_alike(&mut self, observation: &Observation, now: KtimeNs) -> Option<WaitingEvent> {
+    fn take_alike(
+        &mut self,
+        observation: &Observation,
+        tolerance: Duration,
+        fits: impl Fn(&Content) -> bool,
+    ) -> Option<WaitingEvent> {
         if observation.report.is_some() {
             return None;
         }
         let key = MatchKey::of_observation(observation);
-        let tolerance = self.tolerance(now);
-        self.waiting.take_by_key(&key, observation.entry, tolerance)
+        self.waiting
+            .take_by_key(&key, observation.entry, tolerance, fits)
     }
 
     /// What a poll of the kernel's status and of the event socket found.
@@ -458,6 +470,16 @@ impl Correlator {
     fn recently_stepped(&self, now: KtimeNs) -> bool {
         self.stepped_at
             .is_some_and(|at| now.since(at) < self.limits.longest_wait)
+    }
+
+    /// How far a stamp is from its call's entry where the clock ticks in time. What is farther is taken only when nothing
+    /// nearer has come.
+    fn nearness(&self, now: KtimeNs) -> Duration {
+        if self.recently_stepped(now) {
+            Duration::MAX
+        } else {
+            fragment::TICK
+        }
     }
 
     fn tolerance(&self, now: KtimeNs) -> Duration {

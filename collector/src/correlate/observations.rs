@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::audit::record::Stamp;
 use crate::clock::KtimeNs;
+use crate::correlate::fragment::{Content, Fit};
 use crate::correlate::key::MatchKey;
 use crate::probe::observation::{Observation, Verdict};
 
@@ -37,7 +38,7 @@ pub(super) struct Observations {
 }
 
 impl Observations {
-    /// Candidates looked at for one fragment, so that a storm of fragments does not cost its square.
+    /// Candidates looked at for one event, so that a storm does not cost its square.
     const MOST_CANDIDATES: usize = 2_048;
 
     pub(super) fn len(&self) -> usize {
@@ -79,24 +80,40 @@ impl Observations {
         self.remove(id)
     }
 
-    /// Takes the observation with `key` whose entry is nearest to and not before `stamp`, as the stamp is the coarse clock
-    /// at entry. Where none is, the one that entered last before it within `tolerance`, as the clocks may disagree.
+    /// Takes the observation with `key` that fits `content` at least as well as `least`, or is the only one, and whose entry is nearest to and not before
+    /// `stamp`, as the stamp is the coarse clock at entry. Where none is, the one that entered last before it within
+    /// `tolerance`, as the clocks may disagree. One that fits well goes before a nearer one of which that is not known.
     pub(super) fn take_by_key(
         &mut self,
         key: &MatchKey,
         stamp: KtimeNs,
         tolerance: Duration,
+        content: &Content,
+        least: Fit,
     ) -> Option<Pending> {
         let queue = self.by_key.get(key)?;
         let after = queue.partition_point(|id| id.entry < stamp);
-        let within = |index: &usize| {
-            let id = queue.get(*index);
-            id.is_some_and(|id| id.entry.since(stamp).max(stamp.since(id.entry)) <= tolerance)
-        };
-        let found = Some(after)
-            .filter(within)
-            .or_else(|| after.checked_sub(1).filter(within))?;
-        let id = *queue.get(found)?;
+        let near =
+            |id: &&ObservationId| id.entry.since(stamp).max(stamp.since(id.entry)) <= tolerance;
+        let forward = queue.range(after..).take_while(near);
+        let backward = queue.range(..after).rev().take_while(near);
+        let mut best: Option<(Fit, ObservationId)> = None;
+        let mut n_candidates = 0;
+        for id in forward.chain(backward).take(Self::MOST_CANDIDATES) {
+            let Some(pending) = self.by_entry.get(id) else {
+                continue;
+            };
+            let fit = content.fit(&pending.observation);
+            n_candidates += 1;
+            if best.is_none_or(|(best, _)| fit > best) {
+                best = Some((fit, *id));
+            }
+            if fit >= content.most().max(least) {
+                break;
+            }
+        }
+        let (_, id) =
+            best.filter(|(fit, _)| *fit >= least || (n_candidates == 1 && *fit > Fit::No))?;
         self.remove(id)
     }
 

@@ -4,6 +4,7 @@ mod bench;
 mod causes;
 mod maybe;
 mod reported;
+mod twins;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use crate::audit::event::AuditEvent;
 use crate::audit::record::Stamp;
 use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
+use crate::correlate::fragment::Content;
 use crate::correlate::key::MatchKey;
 
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct WaitingEvent {
     pub(super) event: AuditEvent,
     /// Its SYSCALL record, where that record came.
     pub(super) fields: Option<SyscallFields>,
+    /// What its records say of the call.
+    pub(super) content: Content,
     /// 0, or the number of the late part.
     pub(super) part: u16,
     /// Its stamp on the monotonic clock, by the offset known when it came.
@@ -56,18 +59,20 @@ impl Waiting {
         self.remove(number)
     }
 
-    /// Takes the oldest with `key` whose stamp lies within `tolerance` of `entry`.
+    /// Takes the oldest with `key` whose stamp lies within `tolerance` of `entry` and that `fits`.
     pub(super) fn take_by_key(
         &mut self,
         key: &MatchKey,
         entry: KtimeNs,
         tolerance: Duration,
+        fits: impl Fn(&Content) -> bool,
     ) -> Option<WaitingEvent> {
         let queue = self.by_key.get(key)?;
         let near = |number: &&u64| {
             let waiting = self.events.get(number);
             waiting.is_some_and(|waiting| {
                 entry.since(waiting.stamp).max(waiting.stamp.since(entry)) <= tolerance
+                    && fits(&waiting.content)
             })
         };
         let number = *queue.iter().find(near)?;

@@ -6,7 +6,7 @@ use super::Correlator;
 use crate::account::Crosscheck;
 use crate::audit::event::AuditEvent;
 use crate::clock::KtimeNs;
-use crate::correlate::fragment;
+use crate::correlate::fragment::{self, Content, Fit};
 use crate::correlate::given_back::Stamped;
 use crate::correlate::key::MatchKey;
 use crate::correlate::ledger::Subject;
@@ -51,13 +51,14 @@ impl Correlator {
         let WaitingEvent {
             event,
             fields,
+            content,
             part,
             stamp,
             ..
         } = waiting;
         let Some(fields) = fields else {
-            let taken =
-                fragment::is_fragment(&event).then(|| self.take_for_fragment(&event, stamp));
+            let taken = fragment::is_fragment(&event)
+                .then(|| self.take_for_fragment(&event, &content, None, stamp));
             return match taken.flatten() {
                 Some(pending) => {
                     self.emit_matched(event, part, pending, MatchedBy::Content, now, out)
@@ -65,17 +66,20 @@ impl Correlator {
                 None => self.emit_unwatched(event, part, now, out),
             };
         };
-        // Only a step of the clock, noticed since, can make a difference to when it came.
         let key = MatchKey::of_record(&fields);
-        if let Some(pending) = self
+        if let Some(pending) = self.take_for_fragment(&event, &content, Some(&key), stamp) {
+            return self.emit_matched(event, part, pending, MatchedBy::Content, now, out);
+        }
+        // A step of the clock, noticed since, can make a difference to when it came; and what the two say of a path may
+        // differ because another thread changed it between one reading and the other.
+        let tolerance = self.tolerance(now);
+        let found = self
             .observations
-            .take_by_key(&key, stamp, self.tolerance(now))
-        {
+            .take_by_key(&key, stamp, tolerance, &content, Fit::No);
+        if let Some(pending) = found {
             return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);
         }
-        if self.level() == Level::AuditHooks
-            && let Some(id) = self.given_back.take(&key, stamp, self.tolerance(now))
-        {
+        if let Some(id) = self.given_back.take(&key, stamp, tolerance) {
             return self.emit_superseding(event, part, id, now, out);
         }
         let witness = self.witness.as_ref();
@@ -138,9 +142,14 @@ impl Correlator {
         }
     }
 
-    /// The observation that the rest of an event speaks of; see [`fragment::Content::choose`].
-    fn take_for_fragment(&mut self, event: &AuditEvent, stamp: KtimeNs) -> Option<Pending> {
-        let content = fragment::Content::of(event);
+    /// The observation that the rest of an event speaks of, with its key where that is left; see [`Content::choose`].
+    fn take_for_fragment(
+        &mut self,
+        event: &AuditEvent,
+        content: &Content,
+        key: Option<&MatchKey>,
+        stamp: KtimeNs,
+    ) -> Option<Pending> {
         let (below, above) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
         let from = stamp.minus(Duration::from_millis(5));
         let to = stamp.plus(fragment::LATEST_ENTRY);
@@ -150,6 +159,8 @@ impl Correlator {
             let taken = observation.taken;
             let in_order = below.is_none_or(|below| below.at <= taken.plus(Self::RACE))
                 && above.is_none_or(|above| taken <= above.at.plus(Self::RACE));
+            let possible =
+                in_order && key.is_none_or(|key| MatchKey::of_observation(observation) == *key);
             fragment::Candidate {
                 id,
                 taken,
@@ -157,10 +168,15 @@ impl Correlator {
                     .entry
                     .since(stamp)
                     .max(stamp.since(observation.entry)),
-                agreement: content.agreement(observation).filter(|_| in_order),
+                agreement: content.agreement(observation).filter(|_| possible),
             }
         });
-        let id = content.choose(candidates.collect(), below, above)?;
+        let candidates: Vec<_> = candidates.collect();
+        let id = if content.is_empty() && key.is_none() {
+            Content::only(&candidates)
+        } else {
+            Content::choose(candidates, below, above)
+        }?;
         self.observations.remove(id)
     }
 
@@ -172,7 +188,10 @@ impl Correlator {
         out: &mut Vec<Output>,
     ) {
         if self.level() == Level::AuditHooks
-            && let Some(waiting) = self.take_alike(&pending.observation, now)
+            && let Some(waiting) =
+                self.take_alike(&pending.observation, self.tolerance(now), |content| {
+                    content.fit(&pending.observation) > Fit::No
+                })
         {
             let WaitingEvent { event, part, .. } = waiting;
             return self.emit_matched(event, part, pending, MatchedBy::Key, now, out);

@@ -253,20 +253,54 @@ pub(super) fn event_of(
     }
 }
 
+/// The whole event of a call of which it is not said what it opened.
 pub(super) fn syscall_event(ms: u64, serial: u32, fd: i64) -> AuditEvent {
-    let body = format!(
-        "arch=c000003e syscall=257 success=yes exit={fd} a0=ffffff9c a1=1000 a2=0 a3=0 items=1 ppid=1 pid=100 auid=0 uid=0 \
+    event_of(
+        &[(1300, syscall_record(fd, 0))],
+        stamp(ms, serial),
+        Completion::Eoe,
+    )
+}
+
+/// The whole event of one that opened `path`.
+pub(super) fn open_event(ms: u64, serial: u32, fd: i64, path: &str) -> AuditEvent {
+    let records = [(1300, syscall_record(fd, 1)), (1302, path_record(path))];
+    event_of(&records, stamp(ms, serial), Completion::Eoe)
+}
+
+/// What is left of such an event where the kernel had no room for the rest.
+pub(super) fn open_event_without_path(ms: u64, serial: u32, fd: i64) -> AuditEvent {
+    let records = [(1300, syscall_record(fd, 1)), (1307, "cwd=\"/\"".into())];
+    event_of(&records, stamp(ms, serial), Completion::Timeout)
+}
+
+/// One that opened `path`.
+pub(super) fn open_observation(ms: u64, fd: i64, path: &str) -> Observation {
+    Observation {
+        paths: vec![PathArgument {
+            argument: 1,
+            path: Captured::Whole(path.as_bytes().into()),
+        }],
+        ..observation(ms, fd)
+    }
+}
+
+pub(super) fn syscall_record(fd: i64, items: u32) -> String {
+    format!(
+        "arch=c000003e syscall=257 success=yes exit={fd} a0=ffffff9c a1=1000 a2=0 a3=0 items={items} ppid=1 pid=100 auid=0 uid=0 \
          gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=(none) ses=1 comm=\"open\" exe=\"/bin/open\" key=\"k\""
-    );
-    event_of(&[(1300, body)], stamp(ms, serial), Completion::Eoe)
+    )
+}
+
+fn path_record(path: &str) -> String {
+    format!(
+        "item=0 name=\"{path}\" inode=1 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL"
+    )
 }
 
 pub(super) fn fragment(ms: u64, serial: u32, path: &str) -> AuditEvent {
-    let path = format!(
-        "item=0 name=\"{path}\" inode=1 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL"
-    );
     event_of(
-        &[(1307, "cwd=\"/\"".into()), (1302, path)],
+        &[(1307, "cwd=\"/\"".into()), (1302, path_record(path))],
         stamp(ms, serial),
         Completion::Timeout,
     )
