@@ -99,6 +99,11 @@ impl<'a> Event<'a> {
         self.0["serial"].as_u64()
     }
 
+    /// Its time, in ms since 1970.
+    pub fn time_ms(self) -> Option<u64> {
+        milliseconds(self.text("time")?)
+    }
+
     /// How it is known that the kernel meant to report it.
     pub fn verdict(self) -> Option<&'a str> {
         self.text("verdict")
@@ -129,6 +134,21 @@ impl<'a> Event<'a> {
     }
 }
 
+/// RFC 3339 with three decimals in UTC, as the stream has it.
+fn milliseconds(text: &str) -> Option<u64> {
+    let field = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (field(0, 4)?, field(5, 7)?, field(8, 10)?);
+    // Years from March on, so that a leap day is a year's last.
+    let (year, month) = match month {
+        1 | 2 => (year - 1, month + 9),
+        _ => (year, month - 3),
+    };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days = 365 * year + leap_days + (153 * month + 2) / 5 + day - 719_469;
+    let seconds = ((days * 24 + field(11, 13)?) * 60 + field(14, 16)?) * 60 + field(17, 19)?;
+    (text.len() == 24).then_some(seconds * 1000 + field(20, 23)?)
+}
+
 /// How many of `events` have each value that `of` finds.
 pub fn tally<'a, T: Ord>(
     events: impl IntoIterator<Item = Event<'a>>,
@@ -150,5 +170,17 @@ mod tests {
         let stream = Stream::parse(b"{\"kind\":\"event\"}\nnot json\n{\"kind\":\"ev");
         assert_eq!(stream.events().count(), 1);
         assert_eq!(stream.broken, ["not json"]);
+    }
+
+    #[test]
+    fn times_are_milliseconds_since_1970() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:00.000Z", 0),
+            ("2000-02-29T23:59:59.999Z", 951_868_799_999),
+            ("2023-11-14T22:13:20.123Z", 1_700_000_000_123),
+        ] {
+            assert_eq!(milliseconds(text), Some(ms), "{text}");
+        }
+        assert_eq!(milliseconds("2023-11-14"), None);
     }
 }

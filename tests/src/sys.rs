@@ -3,11 +3,11 @@
 //! The workload must make the calls it counts and no others, so it goes round the C library and std where these would
 //! open files or retry.
 
-use std::ffi::CStr;
-use std::io;
+use std::ffi::{CStr, c_char};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::Duration;
+use std::{io, ptr};
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -73,6 +73,151 @@ pub fn openat_for(folder: i32, path: &CStr, flags: i32, mode: u32) -> io::Result
 pub fn close(descriptor: i32) {
     // SAFETY: takes an integer; the caller got it from `openat` and nobody else owns it.
     unsafe { libc::syscall(libc::SYS_close, descriptor) };
+}
+
+/// Calls of which the kernel reads strings and bytes that the caller gives, and writes nothing of the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the kernel's own names")]
+pub enum Reading {
+    Openat,
+    Unlinkat,
+    Renameat2,
+    Mkdirat,
+    Fchmodat,
+    Linkat,
+    Symlinkat,
+    Truncate,
+    Connect,
+    Kill,
+}
+
+impl Reading {
+    /// The call's name.
+    pub fn name(self) -> &'static str {
+        self.number_and_name().1
+    }
+
+    fn number_and_name(self) -> (libc::c_long, &'static str) {
+        match self {
+            Self::Openat => (libc::SYS_openat, "openat"),
+            Self::Unlinkat => (libc::SYS_unlinkat, "unlinkat"),
+            Self::Renameat2 => (libc::SYS_renameat2, "renameat2"),
+            Self::Mkdirat => (libc::SYS_mkdirat, "mkdirat"),
+            Self::Fchmodat => (libc::SYS_fchmodat, "fchmodat"),
+            Self::Linkat => (libc::SYS_linkat, "linkat"),
+            Self::Symlinkat => (libc::SYS_symlinkat, "symlinkat"),
+            Self::Truncate => (libc::SYS_truncate, "truncate"),
+            Self::Connect => (libc::SYS_connect, "connect"),
+            Self::Kill => (libc::SYS_kill, "kill"),
+        }
+    }
+}
+
+/// An argument of such a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Argument<'a> {
+    /// A number, a descriptor or flags.
+    Number(u64),
+    /// A string's address.
+    Text(&'a CStr),
+    /// Bytes' address, which the next argument must be the length of.
+    Bytes(&'a [u8]),
+}
+
+impl Argument<'_> {
+    fn value(self) -> u64 {
+        match self {
+            Self::Number(number) => number,
+            Self::Text(text) => text.as_ptr() as u64,
+            Self::Bytes(bytes) => bytes.as_ptr() as u64,
+        }
+    }
+}
+
+/// Makes the call; what the kernel got, and what it returned, which is the errno, negative, where it failed. Arguments that are not
+/// given are 0.
+///
+/// # Panics
+/// Where bytes are not followed by their length.
+pub fn make(call: Reading, arguments: &[Argument<'_>]) -> ([u64; 4], i64) {
+    let mut args = [0; 6];
+    for (index, argument) in arguments.iter().enumerate() {
+        args[index] = argument.value();
+        if let Argument::Bytes(bytes) = argument {
+            assert_eq!(arguments[index + 1].value(), bytes.len() as u64);
+        }
+    }
+    let [a0, a1, a2, a3, a4, a5] = args;
+    // SAFETY: these calls read NUL-terminated strings and, for connect, as many bytes as the argument behind them says; both
+    // outlive the call. They write none of our memory.
+    let result = unsafe { libc::syscall(call.number_and_name().0, a0, a1, a2, a3, a4, a5) };
+    ([a0, a1, a2, a3], returned(result))
+}
+
+/// `execve(2)` with an empty environment, of a program that is not there.
+pub fn execute_nothing(path: &CStr, argv: &[&CStr]) -> ([u64; 4], i64) {
+    let argv = pointers(argv);
+    let (path, argv, envp) = (path.as_ptr(), argv.as_ptr(), [ptr::null::<c_char>()]);
+    // SAFETY: a NUL-terminated string and two arrays that end with a null pointer, which outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_execve, path, argv, envp.as_ptr(), 0) };
+    (
+        [path as u64, argv as u64, envp.as_ptr() as u64, 0],
+        returned(result),
+    )
+}
+
+/// Runs a program with an empty environment in a process of its own and waits for its end: the process, what the kernel got
+/// for arguments of `execve(2)`, and whether the program ended with status 0. Threads may do so at the same time.
+///
+/// # Errors
+/// Where the kernel refuses another process.
+pub fn execute(path: &CStr, argv: &[&CStr]) -> io::Result<(u32, [u64; 4], bool)> {
+    let argv = pointers(argv);
+    let (path, argv, envp) = (path.as_ptr(), argv.as_ptr(), [ptr::null::<c_char>()]);
+    let envp = envp.as_ptr();
+    // SAFETY: the child makes two system calls and touches nothing else, so that no lock can matter which another thread
+    // held; path, argv and envp are as execve wants them and live on in the child's copy.
+    let child = unsafe {
+        match libc::fork() {
+            0 => {
+                libc::syscall(libc::SYS_execve, path, argv, envp, 0);
+                libc::_exit(127)
+            }
+            child => child,
+        }
+    };
+    if child < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let status = loop {
+        match waitpid(nix::unistd::Pid::from_raw(child), None) {
+            Err(nix::errno::Errno::EINTR) => {}
+            status => break status?,
+        }
+    };
+    let succeeded = matches!(status, WaitStatus::Exited(_, 0));
+    Ok((
+        child as u32,
+        [path as u64, argv as u64, envp as u64, 0],
+        succeeded,
+    ))
+}
+
+fn pointers(texts: &[&CStr]) -> Vec<*const c_char> {
+    let texts = texts.iter().map(|text| text.as_ptr());
+    texts.chain([ptr::null()]).collect()
+}
+
+/// What a call returned, as the kernel did.
+fn returned(result: libc::c_long) -> i64 {
+    match result {
+        -1 => -i64::from(
+            io::Error::last_os_error()
+                .raw_os_error()
+                .unwrap_or_default(),
+        ),
+        result => result,
+    }
 }
 
 /// Runs `child` in a forked process, which then ends with status 0, or 1 where it panicked; returns the child's pid.

@@ -5,7 +5,10 @@ use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::journal::Journal;
 
 /// What the workload did, as it prints it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +95,18 @@ impl Running {
     /// # Errors
     /// Where it did not do all it should.
     pub fn finish(self) -> anyhow::Result<Report> {
+        self.report()
+    }
+
+    /// Waits for its end, where it is a storm.
+    ///
+    /// # Errors
+    /// Where it did not do all it should.
+    pub fn journal(self) -> anyhow::Result<Journal> {
+        self.report()
+    }
+
+    fn report<T: DeserializeOwned>(self) -> anyhow::Result<T> {
         let output = self.0.wait_with_output()?;
         ensure!(
             output.status.success(),

@@ -6,10 +6,12 @@ use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command as Process;
 
 use anyhow::{Context as _, ensure};
+use audit_collector_tests::storm::{self, Kind, Makers};
 use audit_collector_tests::workload::Report;
 use audit_collector_tests::{files, sys};
 use clap::{Parser, Subcommand};
@@ -20,6 +22,9 @@ struct Cli {
     /// Become this user and group first
     #[arg(long)]
     uid: Option<u32>,
+    /// Log in as this user first, as whoever begins a session does
+    #[arg(long)]
+    auid: Option<u32>,
     /// Have this directory for a root, before that
     #[arg(long)]
     chroot: Option<PathBuf>,
@@ -80,6 +85,29 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         rounds: u32,
     },
+    /// Calls in great number, each of them written down; prints the journal
+    Storm {
+        /// Of which calls
+        kind: Kind,
+        /// Who makes them
+        #[arg(long, value_enum, default_value = "processes")]
+        makers: Makers,
+        /// How many of these at the same time
+        #[arg(long, default_value_t = 2)]
+        n_makers: u32,
+        /// Rounds of each
+        #[arg(long)]
+        count: u32,
+        /// Where files go
+        #[arg(long, default_value = "/tmp")]
+        folder: PathBuf,
+    },
+    /// Become this program
+    Become {
+        /// The program and its arguments
+        #[arg(required = true)]
+        program: Vec<OsString>,
+    },
     /// openat once in each of many processes, which follow each other fast
     Forks {
         /// Processes
@@ -93,6 +121,9 @@ fn main() -> anyhow::Result<()> {
     if let Some(root) = &cli.chroot {
         nix::unistd::chroot(root).context("cannot change the root")?;
         std::env::set_current_dir("/")?;
+    }
+    if let Some(auid) = cli.auid {
+        std::fs::write("/proc/self/loginuid", auid.to_string()).context("cannot log in")?;
     }
     if let Some(uid) = cli.uid {
         become_user(uid)?;
@@ -121,6 +152,17 @@ fn main() -> anyhow::Result<()> {
         Command::Compat { count } => compat(count)?,
         Command::Threads { threads, count } => in_threads(threads, count)?,
         Command::Files { root, rounds } => files::use_all(&root, rounds)?,
+        Command::Storm {
+            kind,
+            makers,
+            n_makers,
+            count,
+            folder,
+        } => {
+            let journal = storm::run(kind, makers, n_makers, count, &folder)?;
+            return Ok(serde_json::to_writer(io::stdout().lock(), &journal)?);
+        }
+        Command::Become { program } => return Err(become_program(&program)),
         Command::Forks { count } => forks(count)?,
     };
     println!("{}", serde_json::to_string(&report)?);
@@ -132,6 +174,12 @@ fn become_user(uid: u32) -> anyhow::Result<()> {
     setgroups(&[]).context("cannot leave all groups")?;
     setresgid(group, group, group).context("cannot change the group")?;
     setresuid(user, user, user).context("cannot change the user")
+}
+
+/// Returns only where it cannot.
+fn become_program(program: &[OsString]) -> anyhow::Error {
+    let error = Process::new(&program[0]).args(&program[1..]).exec();
+    anyhow::Error::new(error).context("cannot run the program")
 }
 
 #[derive(Clone, Copy)]

@@ -1,4 +1,5 @@
-//! The programs that tests compare with: ausearch and auditctl as oracles for formats and rules, promtool for metrics.
+//! The programs that tests compare with: ausearch and auditctl as oracles for formats and rules, promtool for metrics,
+//! strace for calls.
 //!
 //! Unpacked under target/test-tools rather than installed: installing auditd would start its service, which changes
 //! the kernel's audit state.
@@ -11,7 +12,7 @@ use super::debian::{Debian, machine_suite};
 use crate::{step, workspace};
 
 /// Programs and the packages that hold them; libraries that a program needs come with it.
-const TOOLS: [(&str, &[&str]); 3] = [
+const TOOLS: [(&str, &[&str]); 4] = [
     (
         "ausearch",
         &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
@@ -21,6 +22,7 @@ const TOOLS: [(&str, &[&str]); 3] = [
         &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
     ),
     ("promtool", &["prometheus"]),
+    ("strace", &["strace", "libunwind8"]),
 ];
 
 pub(super) fn ensure() -> anyhow::Result<()> {
