@@ -52,6 +52,8 @@ pub enum TextReason {
     NotHeld,
     /// There was no room for it in the collector's multicast socket; the kernel does not count these as lost.
     SocketOverrun,
+    /// It is not lost, but will be sent behind the others that were to be sent again after it.
+    PutBehind,
 }
 
 impl TextReason {
@@ -59,12 +61,13 @@ impl TextReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Queued,
         Self::RetryOverflow,
         Self::HoldOverflow,
         Self::NotHeld,
         Self::SocketOverrun,
+        Self::PutBehind,
     ];
 }
 

@@ -86,7 +86,7 @@ pub struct Input {
 }
 
 /// Records whose text was copied behind the kernel's queue. Identity:
-/// `received = confirmed + given_back + malformed + cut + unjudged + waiting`.
+/// `received = confirmed + given_back + put_behind + malformed + cut + unjudged + waiting`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirror {
     /// Texts taken in.
@@ -95,6 +95,8 @@ pub struct Mirror {
     pub confirmed: u64,
     /// Records given back, by why the stream lost them.
     pub given_back: BTreeMap<Cause, u64>,
+    /// Records that are told to come behind the rest of their event.
+    pub put_behind: u64,
     /// Texts that could not be parsed.
     pub malformed: u64,
     /// Texts longer than what is sent of one.

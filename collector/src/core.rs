@@ -18,7 +18,7 @@ use crate::correlate::limits::Limits;
 use crate::correlate::matcher::Correlator;
 use crate::event::{Cause, LossUnit, Output};
 use crate::probe::observation::Observation;
-use crate::probe::texts::{Text, TextMirror};
+use crate::probe::texts::{Text, TextMirror, TextReason};
 use crate::verify::{Sampling, Verifier};
 
 /// Parse, reassemble, watch the serials, correlate, verify.
@@ -128,6 +128,16 @@ impl Core {
             return;
         }
         let (record_type, bytes) = (text.record_type, text.bytes);
+        if text.reason == TextReason::PutBehind {
+            match parse::netlink_record(record_type, bytes) {
+                Ok(record) => {
+                    self.mirror.put_behind += 1;
+                    self.reassembler.put_behind(&record, now);
+                }
+                Err(_) => self.mirror.malformed += 1,
+            }
+            return;
+        }
         match (self.correlator.cause_of_text(text.reason), &mut self.copies) {
             (Some(cause), copies) => {
                 if let Some(copies) = copies {
@@ -331,7 +341,6 @@ mod tests {
 
     use super::*;
     use crate::event::Outcome;
-    use crate::probe::texts::TextReason;
 
     proptest! {
         /// The kernel's serials go on at 0 behind the last one (`audit_serial`), and 0 is as good as any.

@@ -72,7 +72,12 @@ impl Scene {
             .unwrap();
         let mut listener = EventSocket::multicast(Some(LARGE)).unwrap();
         let buffer = format!("--receive-buffer-bytes={SMALL}");
-        let waits = ["--reorder-window-ms=1000", &buffer];
+        // What the kernel holds comes with its next record, which on an emulated processor takes a while.
+        let waits = [
+            "--reorder-window-ms=1000",
+            "--reassembly-timeout-ms=5000",
+            &buffer,
+        ];
         let collector = Collector::start(&[&waits[..], arguments].concat()).unwrap();
         let before = calm(&collector);
         listen(&mut listener, |_| true).unwrap();
@@ -245,6 +250,13 @@ impl Outcome {
             .filter(|(serial, n)| **serial != 0 && **n > 1)
             .collect();
         println!("{mirrored} records mirrored; serials told twice: {repeated:?}");
+        // All of them, to see why.
+        for event in self.finished.stream.events() {
+            let serial = event.serial().unwrap_or_default();
+            if repeated.iter().any(|(repeated, _)| **repeated == serial) {
+                println!("{}", event.0);
+            }
+        }
         assert!(repeated.len() as u64 <= missed, "{repeated:?}");
         assert!(mirrored <= recovered && mirrored > 0);
         for sample in ["ring_full", "unreadable", "undecodable"] {
@@ -301,6 +313,11 @@ fn stopped_daemon(uid: u32, arguments: &[&str]) -> Outcome {
     // What waits in the queue finds no room among what is to be sent again.
     scene.limit_backlog(16);
     scene.drain_queue();
+    // Each time something new wakes kauditd, it tries again, and what is kept for a daemon grows.
+    for _ in 0..3 {
+        scene.open(2);
+        scene.drain_queue();
+    }
     scene.limit_backlog(8192);
     scene.open(20);
     scene.drain_queue();
@@ -326,7 +343,7 @@ fn check_reasons(outcome: &Outcome, lost: u64) {
     let counted = counted - refused;
     let missed = outcome.missed();
     assert!(retry + hold <= lost && lost <= retry + hold + missed);
-    assert!(retry > 0);
+    assert!(retry > 0 && hold > 0);
     if holds_records() {
         assert!(retry + hold + missed >= counted && retry + hold <= counted);
     } else {

@@ -40,8 +40,8 @@ impl Account {
 impl Mirror {
     fn balances(&self) -> bool {
         let given_back: u64 = self.given_back.values().sum();
-        let settled = self.confirmed + given_back + self.malformed + self.cut + self.unjudged;
-        self.received == settled + self.waiting
+        let unusable = self.malformed + self.cut + self.unjudged;
+        self.received == self.confirmed + given_back + self.put_behind + unusable + self.waiting
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! When an event is handed on:
 //! - at its end-of-event record; where that was lost by the stream and copied in the kernel, once the stream has passed that
-//!   time ([`Reassembler::stream_passed`]), as other records of the event may still wait in our socket;
+//!   time ([`Reassembler::stream_passed`]), as other records of the event may still wait in our socket; and where the kernel is
+//!   known to send one of its records later ([`Reassembler::put_behind`]), once that has come;
 //! - at once where its type stands alone;
 //! - after [`Limits::grace`] where all it has are records that may stand alone (AVC, CONFIG_CHANGE, LOGIN …):
 //!   inside a system call they precede its SYSCALL record by the time the call still takes, mostly microseconds, and
@@ -17,6 +18,7 @@
 //! over a bound is handed on as it is, and its further records become a late event: nothing is dropped
 //! but exact duplicates, where records may come twice ([`Repeats`]). Identity: `begun = completed + standalone + timed_out + flushed + evicted + pending`.
 
+mod behind;
 mod memory;
 mod order;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use crate::audit::record::{Provenance, Record, RecordType, Stamp};
 use crate::audit::types::Standing;
 use crate::clock::KtimeNs;
 use crate::event::Cause;
+use behind::Behind;
 use memory::HandedOn;
 
 /// Bounds of a [`Reassembler`]. The default fits a live stream.
@@ -110,7 +113,7 @@ struct Pending {
     late: bool,
     /// Whether no record came that must have an end-of-event record.
     may_stand_alone: bool,
-    /// Whether its end was copied in the kernel: it only waits for what the stream may still bring.
+    /// Whether its end has come: it only waits for what the stream may still bring.
     ended: bool,
     mirrored: Option<Cause>,
 }
@@ -135,6 +138,7 @@ pub struct Reassembler {
     in_grace: VecDeque<Ticket>,
     /// Those whose end was copied in the kernel, by when.
     ended: VecDeque<Ticket>,
+    behind: Behind,
     handed_on: HandedOn,
     counts: Assembly,
 }
@@ -153,6 +157,7 @@ impl Reassembler {
             by_age: VecDeque::new(),
             in_grace: VecDeque::new(),
             ended: VecDeque::new(),
+            behind: Behind::default(),
             handed_on: HandedOn::new(limits.remembered),
             counts,
             limits,
@@ -171,6 +176,16 @@ impl Reassembler {
         self.assert_balance();
     }
 
+    /// The kernel sends this record, which has not come, behind others of its event.
+    pub fn put_behind(&mut self, record: &Record, now: KtimeNs) {
+        let (key, hash) = (self.key(record), self.hash(record));
+        self.behind.expect(key, hash, now);
+    }
+
+    fn hash(&self, record: &Record) -> u64 {
+        self.hasher.hash_one((record.record_type, &record.body))
+    }
+
     /// All that the kernel sent before `passed` has been pushed: appends to `out` the events that only waited for that.
     pub fn stream_passed(&mut self, passed: KtimeNs, now: KtimeNs, out: &mut Vec<AuditEvent>) {
         while let Some(ticket) = self.ended.front().copied()
@@ -187,6 +202,7 @@ impl Reassembler {
 
     /// Lets time pass: appends to `out` the events whose time is over.
     pub fn tick(&mut self, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+        self.behind.forget(now);
         while let Some(ticket) = self.in_grace.front().copied() {
             if now.since(ticket.begun) < self.limits.grace {
                 break;
@@ -254,20 +270,23 @@ impl Reassembler {
         let Some(pending) = self.pending.get_mut(&key) else {
             return;
         };
-        let Provenance::Mirror(cause) = provenance else {
-            return self.hand_on(key, Completion::Eoe, now, out);
-        };
-        pending.mirrored = pending.mirrored.or(Some(cause));
-        pending.ended = true;
-        self.ended.push_back(Ticket {
-            key,
-            id: pending.id,
-            begun: now,
-        });
+        match provenance {
+            Provenance::Stream if self.behind.expects(&key) => pending.ended = true,
+            Provenance::Stream => self.hand_on(key, Completion::Eoe, now, out),
+            Provenance::Mirror(cause) => {
+                pending.mirrored = pending.mirrored.or(Some(cause));
+                pending.ended = true;
+                self.ended.push_back(Ticket {
+                    key,
+                    id: pending.id,
+                    begun: now,
+                });
+            }
+        }
     }
 
     fn add(&mut self, key: Key, record: Record, now: KtimeNs, out: &mut Vec<AuditEvent>) {
-        let hash = self.hasher.hash_one((record.record_type, &record.body));
+        let hash = self.hash(&record);
         let record_type = record.record_type;
         let repeatable = self.limits.repeats == Repeats::Duplicates;
         match self.pending.entry(key) {
@@ -296,9 +315,10 @@ impl Reassembler {
             || pending.bytes >= self.limits.max_bytes_per_event;
         let alone = pending.records.len() == 1 && record_type.stands_alone();
         let last = self.limits.end == EventEnd::Proctitle && record_type == RecordType::PROCTITLE;
+        let came_behind = self.behind.came(&key, hash) && pending.ended;
         if alone {
             self.hand_on(key, Completion::Standalone, now, out);
-        } else if last {
+        } else if last || came_behind {
             self.hand_on(key, Completion::Eoe, now, out);
         } else if full {
             self.hand_on(key, Completion::Evicted, now, out);

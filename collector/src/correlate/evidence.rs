@@ -93,7 +93,7 @@ impl Cause {
     /// The cause of which the text of a record tells; none where it was not lost.
     pub(super) const fn of_text(reason: TextReason) -> Option<Self> {
         match reason {
-            TextReason::Queued => None,
+            TextReason::Queued | TextReason::PutBehind => None,
             TextReason::RetryOverflow => Some(Self::RetryOverflow),
             TextReason::HoldOverflow | TextReason::NotHeld => Some(Self::HoldOverflow),
             TextReason::SocketOverrun => Some(Self::SocketOverrun),

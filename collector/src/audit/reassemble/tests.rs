@@ -438,3 +438,21 @@ fn where_each_record_comes_once_two_alike_are_two() {
     assert_eq!(bench.events(), [(1, 4, Completion::Eoe)]);
     assert_eq!(bench.counts().duplicate_records, 0);
 }
+
+#[test]
+fn an_event_waits_for_a_record_that_the_kernel_put_behind_its_end() {
+    let mut bench = Bench::new();
+    bench.reassembler.put_behind(&cwd(1), at(0));
+    // Tried in vain once more.
+    bench.reassembler.put_behind(&cwd(1), at(1));
+    bench.push(10, syscall(1)).push(11, eoe(1));
+    assert_eq!(bench.events(), []);
+    bench.push(12, cwd(1));
+    assert_eq!(bench.events(), [(1, 2, Completion::Eoe)]);
+    // Another event is none of its business, and neither is one that came in order after all.
+    bench.push(13, syscall(2)).push(14, eoe(2));
+    bench.reassembler.put_behind(&cwd(3), at(15));
+    bench.push(16, syscall(3)).push(17, cwd(3)).push(18, eoe(3));
+    assert_eq!(bench.out.len(), 3);
+    assert_eq!(bench.counts().late_records, 0);
+}
