@@ -1,7 +1,7 @@
 //! `cargo xtask dashboards [check]`: Grafana's dashboards and Prometheus' rules, generated from code.
 //!
 //! Owns what is in `dashboards/` except runbooks, the rules' tests, provisioning and screenshots, which are written by
-//! hand. What a panel colours and what an alert fires on come from the same [`alerts::ALERTS`] and `thresholds`.
+//! hand. What a panel colours and what an alert fires on come from the same [`alerts`] and `thresholds`.
 
 mod alerts;
 mod delivery;
