@@ -25,7 +25,7 @@ fn a_step_of_the_clock_loses_nothing_and_makes_nothing_come_twice() {
     sys::step_clock_forward(HOUR).unwrap();
     open_from(uid, 3_201, 200);
     let metrics = collector.settle(3_400, patience(SETTLE_TIME)).unwrap();
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(
         outcomes(&stream, uid, 3_400),
         [(("matched", None), 3_400)].into()

@@ -32,7 +32,7 @@ fn a_reset_of_the_kernels_count_neither_loses_nor_adds_a_record() {
     let lost = lost + u64::from(guard.status().unwrap().lost);
     assert_eq!(metrics.count("kernel_lost_records_total", &[]), lost);
     assert_eq!(metrics.count("kernel_lost_resets_total", &[]), 1);
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(stream.losses(), [("rate_limit", lost)].into());
     let causes = outcomes(&stream, uid, 1_000);
     let known = |(outcome, cause): &(&str, Option<&str>)| {

@@ -43,7 +43,7 @@ fn without_a_daemon_a_reader_beside_loses_nothing() {
     open(uid, 1_000);
     let metrics = collector.settle(1_000, patience(SETTLE_TIME)).unwrap();
     assert_eq!(metrics.count("kernel_daemon_connected", &[]), 0);
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(
         outcomes(&stream, uid, 1_000),
         [(("matched", None), 1_000)].into()
@@ -65,7 +65,7 @@ fn beside_a_stopped_daemon_nothing_is_lost() {
     while_stopped(daemon.pid(), || {
         open(uid, 400);
         let metrics = collector.settle(400, patience(SETTLE_TIME)).unwrap();
-        let stream = stop(collector, &metrics, uid);
+        let stream = stop(collector, &metrics);
         assert_eq!(
             outcomes(&stream, uid, 400),
             [(("matched", None), 400)].into()
@@ -90,7 +90,7 @@ fn beside_a_killed_daemon_nothing_is_lost() {
     daemon.end_with(Signal::SIGKILL).unwrap();
     open_from(uid, 201, 400);
     let metrics = collector.settle(600, patience(SETTLE_TIME)).unwrap();
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(
         outcomes(&stream, uid, 600),
         [(("matched", None), 600)].into()
@@ -184,7 +184,7 @@ fn what_a_stopped_daemon_misses_is_given_back_once_it_goes_on() {
     write_a_record();
     let metrics = collector.settle(400, patience(SETTLE_TIME)).unwrap();
     assert_eq!(guard.status().unwrap().lost, lost);
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     let causes = outcomes(&stream, uid, 400);
     assert!(
         causes[&("backfilled", Some("hold_overflow"))] > 300,

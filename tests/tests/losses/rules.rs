@@ -38,7 +38,7 @@ fn an_event_that_a_rule_excludes_is_no_loss() {
     assert_eq!(Balance::of_metrics(&metrics), Balance::default());
     open(uid, 100);
     let metrics = collector.settle(100, patience(SETTLE_TIME)).unwrap();
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(
         outcomes(&stream, uid, 100),
         [(("matched", None), 100)].into()
@@ -63,7 +63,7 @@ fn records_that_a_rule_excludes_are_not_missed() {
         let mut collector = start(&[&DAEMON]);
         open(uid, 50);
         let metrics = collector.settle(50, patience(SETTLE_TIME)).unwrap();
-        let stream = stop(collector, &metrics, uid);
+        let stream = stop(collector, &metrics);
         assert_eq!(
             outcomes(&stream, uid, 50),
             [(("matched", None), 50)].into(),
@@ -102,7 +102,7 @@ fn what_configured_rules_ask_for_that_are_gone_is_given_back() {
     once_told(&collector, "rules_in_sync");
     open_from(uid, 501, 100);
     let metrics = collector.settle(600, patience(SETTLE_TIME)).unwrap();
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(
         outcomes(&stream, uid, 600),
         [

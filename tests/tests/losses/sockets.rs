@@ -44,7 +44,7 @@ fn overrun(uid: u32, flags: &[&str]) -> (Samples, Stream) {
         heard(&mut all),
         "records read and dropped are not those sent"
     );
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     let dropped = metrics.count("netlink_dropped_records_total", &events);
     assert_eq!(stream.losses(), [("socket_overrun", dropped)].into());
     let causes = outcomes(&stream, uid, 500);
@@ -97,7 +97,7 @@ fn what_our_own_queue_has_no_room_for_is_given_back() {
     });
     let metrics = collector.settle(2_000, patience(SETTLE_TIME)).unwrap();
     assert_eq!(guard.status().unwrap().lost, before);
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     let told = stream.losses();
     assert_eq!(told.keys().copied().collect::<Vec<_>>(), ["queue_full"]);
     let causes = outcomes(&stream, uid, 2_000);

@@ -27,7 +27,7 @@ fn what_happens_while_auditing_is_switched_off_is_given_back() {
     switch(&mut guard, 1);
     open_from(uid, 501, 200);
     let metrics = collector.settle(700, patience(SETTLE_TIME)).unwrap();
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(
         outcomes(&stream, uid, 700),
         [

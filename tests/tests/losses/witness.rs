@@ -31,7 +31,7 @@ fn a_full_ring_makes_what_audit_alone_has_uncertain_and_says_so() {
     let metrics = collector
         .settle(1_100 - dropped, patience(SETTLE_TIME))
         .unwrap();
-    let stream = stop(collector, &metrics, uid);
+    let stream = stop(collector, &metrics);
     assert_eq!(
         outcomes(&stream, uid, 1_100),
         [
@@ -86,5 +86,5 @@ fn what_neither_witness_has_is_counted_by_its_serials() {
     assert_eq!(balance.settled() + balance.uncertain, 1_000, "{balance}");
     assert_eq!(missing, balance.backfilled + balance.unrecovered);
     assert!(balance.unrecovered >= 800, "{balance}");
-    stop(collector, &metrics, uid);
+    stop(collector, &metrics);
 }
