@@ -56,6 +56,20 @@ pub enum Fact {
     OpenAccess1,
     /// The same of the third argument (openat).
     OpenAccess2,
+    /// What the task list said when the task was made: see [`TaskState`].
+    TaskState,
+}
+
+/// Values of [`Fact::TaskState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TaskState {
+    /// It decides about nothing (`AUDIT_STATE_BUILD` of kernel/audit.h).
+    Build = 1,
+    /// Every call is reported (`AUDIT_STATE_RECORD`).
+    Record = 2,
+    /// The task has no audit context, so that none is.
+    NoContext = 3,
 }
 
 impl Fact {
@@ -79,7 +93,7 @@ impl Fact {
     /// Facts that exist only once the call has returned.
     pub const RESULT: u32 = Self::Exit.bit() | Self::Success.bit();
     /// All facts that can be judged at all.
-    pub const ALL: u32 = ((1 << (Self::OpenAccess2 as u32 + 1)) - 1) & !Self::Unjudged.bit();
+    pub const ALL: u32 = ((1 << (Self::TaskState as u32 + 1)) - 1) & !Self::Unjudged.bit();
 }
 
 /// What is known about a call.

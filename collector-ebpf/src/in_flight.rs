@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::plan::Plan;
+use crate::sample::{NOTED_NAMES, NameFacts};
 
 /// Bytes of a string argument kept from the entry. Longer ones are read again at the exit.
 pub const SLOT_BYTES: usize = 256;
@@ -24,6 +25,8 @@ pub struct InFlight {
     /// What was read at the entry: the first two path arguments, or the socket address, or (second slot) the old
     /// working directory.
     pub slots: [Slot; 2],
+    /// What calls before left in the task's audit context; only where the plan says so.
+    pub names: [NameFacts; NOTED_NAMES],
 }
 
 /// A string read at the entry.
@@ -45,4 +48,4 @@ impl Slot {
 }
 
 const _: () = assert!(size_of::<Slot>() == 8 + SLOT_BYTES);
-const _: () = assert!(size_of::<InFlight>() == 88 + 2 * size_of::<Slot>());
+const _: () = assert!(size_of::<InFlight>() == 248 + 2 * size_of::<Slot>());

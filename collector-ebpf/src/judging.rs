@@ -1,7 +1,9 @@
 //! Gathering the facts of a call and judging it by the rules in force.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use collector_ebpf::{Condition, Conditions, Fact, Facts, Judgement, MAX_CONDITIONS, Plan, judge};
+use collector_ebpf::{
+    Condition, Conditions, Fact, Facts, Judgement, MAX_CONDITIONS, Plan, TaskState, judge,
+};
 
 use crate::kernel::{pointer, read};
 use crate::maps::{CONDITIONS, offset};
@@ -53,7 +55,20 @@ pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8], plan: *const
     if flags(plan) & Plan::ASKS_PERSONALITY != 0 {
         facts.set(Fact::Personality, read(task, offset!(task_personality)));
     }
+    if flags(plan) & Plan::ASKS_STATE != 0 {
+        gather_state(facts, task);
+    }
     facts.set_args(args);
+}
+
+#[inline(always)]
+fn gather_state(facts: &mut Facts, task: u64) {
+    let context = pointer(task, offset!(task_audit_context));
+    let state: u32 = read(context, offset!(audit_state));
+    // All ones where there is a context, without a branch, which would be another path for the verifier.
+    let there = ((context | context.wrapping_neg()) as i64 >> 63) as u32;
+    let state = state & there | TaskState::NoContext as u32 & !there;
+    facts.set(Fact::TaskState, state);
 }
 
 /// Fills in what a sample carries beyond that.

@@ -99,9 +99,21 @@ pub struct Layout {
     pub group_info_ngroups: u32,
     /// `group_info.gid`
     pub group_info_gid: u32,
+    /// `audit_context.state`: what the task list said when the task was made
+    pub audit_state: u32,
+    /// `audit_context.preallocated_names`
+    pub audit_names: u32,
+    /// The size of one of them (`struct audit_names`)
+    pub names_size: u32,
+    /// `audit_names.name`
+    pub names_name: u32,
+    /// `audit_names.ino`, followed by dev, mode, uid, gid and rdev
+    pub names_ino: u32,
+    /// `audit_names.type`
+    pub names_type: u32,
 }
 
-const _: () = assert!(size_of::<Layout>() == 45 * 4);
+const _: () = assert!(size_of::<Layout>() == 51 * 4);
 
 /// Offsets in `struct audit_context`, which only the hooks on the audit code read: a kernel that lacks one of them still
 /// has the other programs.

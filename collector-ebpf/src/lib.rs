@@ -20,7 +20,7 @@ mod text;
 
 pub use condition::{Action, Comparison, Condition, MAX_CONDITIONS, NO_RULE};
 pub use counters::Counters;
-pub use facts::{Fact, Facts, audited_result};
+pub use facts::{Fact, Facts, TaskState, audited_result};
 pub use in_flight::{InFlight, SLOT_BYTES, Slot};
 pub use judge::{Conditions, Judgement, MAX_STEPS, Ruling, Walk, judge};
 pub use layout::{ContextLayout, Layout, QueueLayout};
@@ -30,8 +30,8 @@ pub use noting::{
 pub use plan::{Active, NO_PROGRAM, Plan, Plans, SYSCALL_NUMBERS};
 pub use report::{LossReason, Note, Report};
 pub use sample::{
-    AREA_BYTES, FileFacts, GROUPS, LINEAGE, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION,
-    flags, string_flags,
+    AREA_BYTES, FileFacts, GROUPS, LINEAGE, NOTED_NAMES, NameFacts, Sample, StringHeader,
+    StringKind, TITLE_BYTES, VERSION, flags, string_flags,
 };
 pub use text::{InHand, TEXT_BYTES, TextCounters, TextHeader, TextMirror, TextReason};
 

@@ -39,6 +39,8 @@ mod mirror;
 #[cfg(target_arch = "bpf")]
 mod netlink_overrun;
 #[cfg(target_arch = "bpf")]
+mod noted;
+#[cfg(target_arch = "bpf")]
 mod opened;
 #[cfg(target_arch = "bpf")]
 mod registers;

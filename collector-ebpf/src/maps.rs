@@ -150,6 +150,12 @@ pub(crate) static LAYOUT: Layout = Layout {
     cred_group_info: 0,
     group_info_ngroups: 0,
     group_info_gid: 0,
+    audit_state: 0,
+    audit_names: 0,
+    names_size: 0,
+    names_name: 0,
+    names_ino: 0,
+    names_type: 0,
 };
 
 /// Offsets in `struct audit_context`.

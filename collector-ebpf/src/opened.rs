@@ -3,7 +3,7 @@
 //! Read at the exit through the task's table of open files. Another thread may have closed or replaced the descriptor
 //! by then; the kernel keeps no trace of the file that was there before.
 
-use collector_ebpf::{FileFacts, LINEAGE, StringKind, string_flags};
+use collector_ebpf::{FileFacts, InFlight, LINEAGE, Plan, Slot, StringKind, string_flags};
 
 use crate::draft::{
     HEADER, Label, cursor, end, grow, no_room, open, place, seal, unreadable, within,
@@ -59,8 +59,63 @@ pub(crate) fn push(scratch: *mut Scratch, task: u64, descriptor: u64, fs: u64, d
         walk::push(scratch, StringKind::OpenedPath as u64, path, fs);
     }
     if depth == Depth::Rules {
-        push_lineage(scratch, dentry);
+        push_lineage(scratch, dentry, StringKind::Lineage as u64);
     }
+}
+
+/// Appends what stands above the directories where the paths of a call begin, or above the file it is about: what the
+/// kernel noted may be among that.
+#[inline(always)]
+pub(crate) fn push_standing(
+    scratch: *mut Scratch,
+    in_flight: *const InFlight,
+    task: u64,
+    fs: u64,
+    exe: u64,
+) {
+    // SAFETY: a valid map element.
+    let (plan, args) = unsafe { ((*in_flight).plan, &(*in_flight).args) };
+    if plan.flags & Plan::TAKES_FILE != 0 {
+        push_standing_of(scratch, file_of(task, args[0] & 0xffff_ffff), 0);
+        return;
+    }
+    if plan.flags & Plan::EXEC != 0 {
+        push_standing_of(scratch, exe, 0);
+    }
+    for which in 0..2 {
+        let argument = plan.paths[which];
+        // SAFETY: as above.
+        let slot = unsafe { &raw const (*in_flight).slots[which] };
+        if argument != 0 && !is_absolute(slot) {
+            // The descriptor of a directory comes before the path; what is none of a file is not looked at.
+            let descriptor = if argument > 1 {
+                args[usize::from(argument.wrapping_sub(2) & 7)] & 0xffff_ffff
+            } else {
+                u64::MAX
+            };
+            push_standing_of(scratch, file_of(task, descriptor), fs);
+        }
+    }
+}
+
+/// Appends where `file` stands; where there is none, the working directory of `fs`.
+#[inline(never)]
+fn push_standing_of(scratch: *mut Scratch, file: u64, fs: u64) {
+    let path = if file != 0 {
+        file + u64::from(offset!(file_path))
+    } else {
+        fs + u64::from(offset!(fs_pwd))
+    };
+    if file != 0 || fs != 0 {
+        push_lineage(scratch, pointer(path, 8), StringKind::Standing as u64);
+    }
+}
+
+/// Whether the path kept at the entry begins at the root.
+#[inline(always)]
+fn is_absolute(slot: *const Slot) -> bool {
+    // SAFETY: in a valid map element.
+    unsafe { (*slot).flags & Slot::FILLED != 0 && (*slot).bytes[0] == b'/' }
 }
 
 /// Appends the [`FileFacts`] of the executable of `mm`.
@@ -135,16 +190,29 @@ fn mode_and_owner(inode: u64) -> [u32; 3] {
 }
 
 /// Appends the inode numbers from `dentry` up to the root of its file system, as kernel/auditsc.c `handle_path` passes
-/// them: mounts do not count.
+/// them: mounts do not count. A `kind` of [`StringKind::Standing`] has the device before them.
 #[inline(never)]
-fn push_lineage(scratch: *mut Scratch, dentry: u64) {
+fn push_lineage(scratch: *mut Scratch, dentry: u64, kind: u64) {
     let label = Label {
-        kind: StringKind::Lineage as u8,
+        kind: kind as u8,
         argument: 0,
     };
     let mut dentry = dentry;
     let mut flags = string_flags::TRUNCATED;
     open(scratch);
+    if kind == StringKind::Standing as u64
+        && let Some(at) = within(end(scratch), 8)
+    {
+        let block = pointer(pointer(dentry, offset!(dentry_inode)), offset!(inode_sb));
+        let dev: u32 = read(block, offset!(sb_dev));
+        // SAFETY: as below.
+        unsafe {
+            place(scratch, at)
+                .cast::<u64>()
+                .write_unaligned(u64::from(dev));
+        }
+        grow(scratch, 8);
+    }
     for _ in 0..LINEAGE {
         let Some(at) = within(end(scratch), 8) else {
             break;

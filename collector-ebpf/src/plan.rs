@@ -66,6 +66,11 @@ impl Plan {
     /// A rule asks for supplementary groups.
     pub const ASKS_GROUPS: u16 = 8192;
 
+    /// The call is about the file behind its first argument.
+    pub const TAKES_FILE: u16 = 1 << 14;
+    /// There are rules of the task list.
+    pub const ASKS_STATE: u16 = 1 << 15;
+
     /// Nothing to do.
     pub const NONE: Self = Self {
         start: NO_PROGRAM,

@@ -85,6 +85,8 @@ pub mod flags {
     pub const REPORTED: u32 = 4;
     /// The call was seen at its end only: of the arguments the first four are known, and its entry is not.
     pub const END_ONLY: u32 = 8;
+    /// The task list has every call of the task reported; known only where there are rules of that list.
+    pub const TASK_ALWAYS: u32 = 16;
     /// The kernel labels tasks, and names a task's label in what it writes of it.
     pub const LABELS: u32 = 1 << 8;
 }
@@ -154,6 +156,12 @@ pub enum StringKind {
     Title = 11,
     /// Supplementary groups, four bytes each.
     Groups = 12,
+    /// [`NOTED_NAMES`] times [`NameFacts`]: the files that the kernel noted for the call, and behind them what is left
+    /// there of calls before.
+    Noted = 13,
+    /// Eight bytes each: a device, then inode numbers as in a [`Lineage`](Self::Lineage). Of a directory where a path
+    /// of the call begins, or of the file that the call is about.
+    Standing = 14,
     /// A [`ContextFacts`](crate::ContextFacts).
     Context = 32,
     /// A [`NameEntry`](crate::NameEntry) and the text of its name; the argument is its place in the list.
@@ -197,6 +205,38 @@ impl FileFacts {
     pub const CREATED: u32 = 0x10_0000;
 }
 
+/// One file that audit noted for a call (`struct audit_names` in kernel/audit.h).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct NameFacts {
+    /// `ino`; all ones where no file was found.
+    pub inode: u64,
+    /// `dev`: major above 20 bits of minor.
+    pub dev: u32,
+    /// `mode`
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// `rdev`
+    pub rdev: u32,
+    /// `type`: `AUDIT_TYPE_*` of include/linux/audit.h.
+    pub role: u8,
+    /// The first of the entries that have the same name, counted from 1; 0 without a name.
+    pub name: u8,
+    /// 1 where the entry is not what it was when the call began.
+    pub changed: u8,
+    /// Zero.
+    pub padding: u8,
+}
+
+const _: () = assert!(size_of::<NameFacts>() == 32);
+
+/// How many names a context has room for (`AUDIT_NAMES` in kernel/audit.h).
+pub const NOTED_NAMES: usize = 5;
 /// How many inode numbers a lineage has at most.
 pub const LINEAGE: usize = 32;
 /// How many supplementary groups are told.

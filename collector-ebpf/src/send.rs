@@ -5,14 +5,14 @@ use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_log_ebpf::{debug, warn};
 use collector_ebpf::{
-    Counters, Fact, InFlight, Judgement, Plan, Sample, StringKind, VERSION, flags,
+    Counters, Fact, InFlight, Judgement, Plan, Sample, StringKind, TaskState, VERSION, flags,
 };
 
 use crate::kernel::{pointer, read};
 use crate::maps::{COUNTERS, RING, Scratch, hooks, labels, offset};
 use crate::opened::{self, Depth};
 use crate::walk;
-use crate::{arguments, draft, kept, label};
+use crate::{arguments, draft, kept, label, noted};
 
 /// The reader is woken once per so many bytes and CPU; below that it finds samples by its own short poll.
 const WAKEUP_BYTES: u64 = 64 * 1024;
@@ -70,6 +70,11 @@ pub(crate) fn send(
     }
     if pointer(task, offset!(task_audit_context)) != 0 {
         bits |= flags::AUDIT_CONTEXT;
+    }
+    if facts.known & Fact::TaskState.bit() != 0
+        && value(Fact::TaskState) == TaskState::Record as u32
+    {
+        bits |= flags::TASK_ALWAYS;
     }
     if labels() {
         bits |= flags::LABELS;
@@ -190,6 +195,10 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
             Depth::Records
         };
         opened::push(scratch, task, result as u64, fs, depth);
+    }
+    if result.is_some() && plan.flags & Plan::ASKS_FILES != 0 {
+        noted::push(scratch, in_flight, task);
+        opened::push_standing(scratch, in_flight, task, fs, file);
     }
     if plan.flags & Plan::ASKS_EXE != 0 && mm != 0 && file != 0 {
         opened::push_exe(scratch, file);

@@ -21,7 +21,7 @@ use crate::conclusion::take_down;
 use crate::kernel::pointer;
 use crate::maps::{CONTROL, ENTER, IN_FLIGHT, PLANS, SCRATCH, active, exempt, hooks, offset};
 use crate::send::{Outcome, count, send};
-use crate::{arguments, judging, registers};
+use crate::{arguments, judging, noted, registers};
 
 #[btf_tracepoint(function = "sys_enter")]
 fn sys_enter(context: BtfTracePointContext) -> i32 {
@@ -82,6 +82,9 @@ fn try_sys_enter(context: &impl EbpfContext, regs: *const u64, number: u64) -> O
     let ends_later = returns(&raw const call.plan) || ends_in_audit_free(task);
     if ends_later {
         arguments::capture(scratch, task);
+        if remembers_names(&raw const call.plan) {
+            noted::remember(scratch, task);
+        }
         if IN_FLIGHT.insert(&task, &*call, 0).is_err() {
             count(ENTER, |counters| {
                 counters.attempted += 1;
@@ -101,6 +104,12 @@ fn try_sys_enter(context: &impl EbpfContext, regs: *const u64, number: u64) -> O
     };
     send(context, scratch, call, task, outcome);
     None
+}
+
+/// Whether what is in the audit context before the call tells what it noted. What a call opened tells that by itself.
+#[inline(always)]
+fn remembers_names(plan: *const Plan) -> bool {
+    judging::flags(plan) & (Plan::ASKS_FILES | Plan::OPENS) == Plan::ASKS_FILES
 }
 
 #[inline(always)]

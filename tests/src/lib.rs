@@ -10,6 +10,7 @@ pub mod audit_state;
 pub mod auditctl;
 pub mod auditd;
 pub mod balance;
+pub mod changes;
 pub mod displacement;
 pub mod exposition;
 pub mod files;
@@ -23,6 +24,7 @@ pub mod stream;
 pub mod sys;
 pub mod tls;
 pub mod verification;
+pub mod witnesses;
 pub mod workload;
 
 use std::path::PathBuf;

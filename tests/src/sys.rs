@@ -69,6 +69,21 @@ pub fn openat_for(folder: i32, path: &CStr, flags: i32, mode: u32) -> io::Result
     Ok(result as i32)
 }
 
+/// Any call whose arguments are integers, or addresses of strings with a NUL at their end.
+///
+/// # Errors
+/// The errno.
+pub fn call(number: i64, arguments: [u64; 5]) -> io::Result<i64> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: the callers pass calls that write nowhere but to memory that they keep for that, and addresses of strings
+    // that they keep.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, 0_u64) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
+
 /// `close(2)` of a descriptor that [`openat`] returned.
 pub fn close(descriptor: i32) {
     // SAFETY: takes an integer; the caller got it from `openat` and nobody else owns it.

@@ -3,29 +3,22 @@
 //! Reads both witnesses through the library and pairs them by itself, so that an error of the correlator cannot hide one
 //! of the witnesses.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use audit_collector_tests::audit_state::{AuditGuard, rule_for};
+use audit_collector_tests::audit_state::rule_for;
 use audit_collector_tests::requirement::{self, Requirement};
+use audit_collector_tests::witnesses::Witnesses;
 use audit_collector_tests::workload;
 use collector::audit::arch::Arch;
 use collector::audit::event::{AuditEvent, Completion};
-use collector::audit::parse::netlink_record;
-use collector::audit::reassemble::{Limits, Reassembler};
 use collector::audit::record::{Record, RecordType};
 use collector::audit::records::{
     ExecveFields, Inode, NameType, PathFields, SockaddrFields, SyscallFields,
 };
-use collector::audit::socket::{Batch, EventSocket, Received};
-use collector::audit::status::StatusChange;
-use collector::clock::{KtimeNs, RealtimeOffset};
-use collector::probe::decode::decode;
-use collector::probe::load::{Witness, WitnessConfig};
+use collector::clock::RealtimeOffset;
 use collector::probe::mirror::Mirror;
 use collector::probe::names::{self, Role};
 use collector::probe::observation::{Captured, Observation};
@@ -44,7 +37,7 @@ fn both_witnesses_agree_on_every_field_they_share() {
     ]) {
         return;
     }
-    let mut guard = AuditGuard::take().unwrap();
+    let mut witnesses = Witnesses::set_out().unwrap();
     let rules = [
         rule_for(
             UID,
@@ -55,25 +48,11 @@ fn both_witnesses_agree_on_every_field_they_share() {
         rule_for(UID, Arch::I386, &["openat", "getppid"], "agreement"),
     ];
     for rule in &rules {
-        guard.add_rule(rule).unwrap();
+        witnesses.guard.add_rule(rule).unwrap();
     }
-    guard
-        .set(&StatusChange {
-            enabled: Some(1),
-            rate_limit: Some(0),
-            backlog_limit: Some(65_536),
-            ..StatusChange::default()
-        })
-        .unwrap();
-    let mut witness = Witness::load(&WitnessConfig {
-        ring_bytes: 64 << 20,
-        ..WitnessConfig::default()
-    })
-    .unwrap();
-    witness.set_rules(&Mirror::compile(&rules), 1).unwrap();
-    witness.attach().unwrap();
-    let mut ring = witness.take_ring().unwrap();
-    let mut socket = EventSocket::multicast(Some(64 << 20)).unwrap();
+    let programs = &mut witnesses.programs;
+    programs.set_rules(&Mirror::compile(&rules), 1).unwrap();
+    programs.attach().unwrap();
     let offset = RealtimeOffset::sample();
 
     let root = tempfile::tempdir().unwrap();
@@ -92,13 +71,11 @@ fn both_witnesses_agree_on_every_field_they_share() {
     for command in commands {
         workload::run(UID, command).unwrap();
     }
-    let events = audit_events(&mut socket);
-    let mut observations = Vec::new();
-    ring.drain(usize::MAX, |sample| {
-        observations.push(decode(sample).unwrap());
-    });
-    let counters = witness.counters().unwrap();
-    assert_eq!((counters.ring_full, counters.in_flight_full), (0, 0));
+    let events = witnesses.events(UID, Duration::from_secs(1)).unwrap();
+    for event in &events {
+        assert_eq!(event.completion, Completion::Eoe, "{event:?}");
+    }
+    let observations = witnesses.observations().unwrap();
 
     let mut table = Table::default();
     let mut calls: BTreeMap<Key, Vec<Observation>> = BTreeMap::new();
@@ -358,35 +335,4 @@ impl std::fmt::Display for Table {
         }
         Ok(())
     }
-}
-
-/// The whole events of user [`UID`] that come within a second of the last one.
-fn audit_events(socket: &mut EventSocket) -> Vec<AuditEvent> {
-    let mut batch = Batch::new();
-    let mut reassembler = Reassembler::new(Limits::default());
-    let mut events = Vec::new();
-    let mut last = Instant::now();
-    while last.elapsed() < Duration::from_secs(1) {
-        match socket.receive(&mut batch, Batch::MAX_DATAGRAMS).unwrap() {
-            Received::Datagrams(_) => {}
-            Received::Overrun => panic!("records were lost at the socket"),
-            Received::Empty => {
-                std::thread::sleep(Duration::from_millis(5));
-                continue;
-            }
-        }
-        for datagram in batch.iter() {
-            let record = netlink_record(datagram.message_type, datagram.payload).unwrap();
-            reassembler.push(record, KtimeNs::now(), &mut events);
-            last = Instant::now();
-        }
-    }
-    events.retain(|event| {
-        let fields = event.records.iter().find_map(SyscallFields::from_record);
-        fields.is_some_and(|fields| fields.uid == UID)
-    });
-    for event in &events {
-        assert_eq!(event.completion, Completion::Eoe, "{event:?}");
-    }
-    events
 }

@@ -200,6 +200,15 @@ impl Evidence {
         self.switched_off.push_back(at);
     }
 
+    /// Whether auditing was surely on when a call entered; not known before the next poll.
+    pub(super) fn was_on(&self, entry: KtimeNs) -> bool {
+        self.intervals.iter().rev().any(|interval| {
+            let polled = interval.enabled_before.is_some() && interval.poll.status.is_some();
+            let covers = interval.from <= entry && entry <= interval.poll.at;
+            covers && polled && !self.off_at(interval, entry)
+        })
+    }
+
     /// Whether auditing may have been off when a call entered in the time of `interval`.
     fn off_at(&self, interval: &Interval, entry: KtimeNs) -> bool {
         let enabled_now = interval.poll.status.map(|status| status.enabled);

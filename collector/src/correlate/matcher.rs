@@ -228,7 +228,12 @@ impl Correlator {
     ) {
         let witness = self.witness.as_ref();
         let settled = witness.map_or(Settled::Open, |witness| {
-            settling::settle(witness, &mut observation, &mut self.crosscheck)
+            settling::settle(
+                witness,
+                &self.evidence,
+                &mut observation,
+                &mut self.crosscheck,
+            )
         });
         self.crosscheck.expect(observation.verdict);
         let pending = Pending {

@@ -269,7 +269,10 @@ impl Body {
         }
         // As in a PATH record; of a directory beside it, the JSON stream tells.
         let names = names::of(seen).known;
-        if let Some(opened) = names.iter().rfind(|name| name.certain) {
+        if let Some(opened) = names
+            .iter()
+            .rfind(|name| name.certain && name.found().is_some() && seen.opened.is_some())
+        {
             let inode = &opened.inode;
             self.display("inode", inode.number);
             for (name, (major, minor)) in [("dev", inode.dev), ("rdev", inode.rdev)] {

@@ -92,6 +92,7 @@ pub(crate) fn observation() -> Observation {
             ..Credentials::default()
         },
         audit_context: true,
+        task_always: false,
         personality: 0,
         subject: Captured::Absent,
         tty: Captured::Absent,
@@ -109,6 +110,8 @@ pub(crate) fn observation() -> Observation {
         groups: Captured::Absent,
         opened: None,
         notes: None,
+        noted: None,
+        standing: Vec::new(),
         verdict: Verdict::Inferred,
         rule: Some(0),
         rules_generation: 1,

@@ -146,6 +146,12 @@ impl KernelTypes {
             cred_group_info: self.offset("cred", "group_info")?,
             group_info_ngroups: self.offset("group_info", "ngroups")?,
             group_info_gid: self.offset("group_info", "gid")?,
+            audit_state: self.offset("audit_context", "state")?,
+            audit_names: self.offset("audit_context", "preallocated_names")?,
+            names_size: self.size("audit_names")?,
+            names_name: self.offset("audit_names", "name")?,
+            names_ino: self.offset("audit_names", "ino")?,
+            names_type: self.offset("audit_names", "type")?,
         };
         // The programs read these at once.
         let ids = [
@@ -154,6 +160,8 @@ impl KernelTypes {
         self.expect_in_order("cred", layout.cred_uid, 4, &ids)?;
         self.expect_in_order("path", 0, 8, &["mnt", "dentry"])?;
         self.expect_in_order("inode", layout.inode_uid, 4, &["i_uid", "i_gid"])?;
+        let file = ["dev", "mode", "uid", "gid", "rdev"];
+        self.expect_in_order("audit_names", layout.names_ino + 8, 4, &file)?;
         Ok(layout)
     }
 
@@ -230,19 +238,7 @@ impl KernelTypes {
             structure,
             member,
         };
-        let found = self
-            .btf
-            .resolve_types_by_name(structure)
-            .unwrap_or_default()
-            .into_iter()
-            .find_map(|found| match found {
-                Type::Struct(found) => Some(found),
-                _ => None,
-            });
-        let mut within = found.ok_or_else(|| BtfError::NoStructure {
-            release: self.release.clone(),
-            structure,
-        })?;
+        let mut within = self.structure(structure)?;
         let mut bits = 0;
         let mut names = member.split('.').peekable();
         while let Some(name) = names.next() {
@@ -255,6 +251,27 @@ impl KernelTypes {
             }
         }
         Ok(bits / 8)
+    }
+
+    /// Bytes of `structure`.
+    fn size(&self, structure: &'static str) -> Result<u32, BtfError> {
+        let found = self.structure(structure)?;
+        Ok(u32::try_from(found.size()).unwrap_or(u32::MAX))
+    }
+
+    fn structure(&self, structure: &'static str) -> Result<Struct, BtfError> {
+        self.btf
+            .resolve_types_by_name(structure)
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|found| match found {
+                Type::Struct(found) => Some(found),
+                _ => None,
+            })
+            .ok_or_else(|| BtfError::NoStructure {
+                release: self.release.clone(),
+                structure,
+            })
     }
 
     /// Offset in bits and type of the member `name`, also within members that have no name.

@@ -38,6 +38,7 @@ pub fn plan(arch: Arch, syscall: u32) -> Plan {
             "rt_sigreturn" | "sigreturn" | "uretprobe" | "uprobe" => Plan::RESTORES_REGISTERS,
             "sendmsg" => Plan::MESSAGE,
             "socketcall" => Plan::SOCKETCALL,
+            name if takes_file(name) => Plan::TAKES_FILE,
             _ => 0,
         };
     plan
@@ -113,6 +114,71 @@ pub fn permission_test(arch: Arch, syscall: u32) -> PermissionTest {
     })
 }
 
+/// Which files a call notes, and in which order (fs/namei.c, fs/open.c, fs/xattr.c; 6.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noting {
+    /// None.
+    Nothing,
+    /// What its path leads to.
+    Lookup,
+    /// The file behind its first argument.
+    File,
+    /// The directory and what is removed from it.
+    Remove,
+    /// The directory and what is made in it.
+    Make,
+    /// The text of the link, the directory and the link.
+    Symlink,
+    /// The file, the directory and the new name.
+    Link,
+    /// Both directories, what is renamed, what it takes the place of, and the new name.
+    Rename,
+    /// As its flags and its path have it.
+    Open,
+    /// It is not known.
+    Unknown,
+}
+
+/// Which files `syscall` of `arch` notes.
+pub fn noting(arch: Arch, syscall: u32) -> Noting {
+    if names_no_file(arch, syscall) {
+        return Noting::Nothing;
+    }
+    match arch.syscall_name(syscall) {
+        Some("open" | "openat" | "openat2" | "creat") => Noting::Open,
+        Some(
+            "access" | "faccessat" | "faccessat2" | "stat" | "lstat" | "stat64" | "lstat64"
+            | "newfstatat" | "fstatat64" | "statx" | "statfs" | "statfs64" | "readlink"
+            | "readlinkat" | "chdir" | "chroot" | "chmod" | "fchmodat" | "fchmodat2" | "chown"
+            | "lchown" | "chown32" | "lchown32" | "fchownat" | "truncate" | "truncate64" | "utime"
+            | "utimes" | "futimesat" | "utimensat" | "utimensat_time64" | "setxattr" | "lsetxattr"
+            | "getxattr" | "lgetxattr" | "listxattr" | "llistxattr" | "removexattr"
+            | "lremovexattr",
+        ) => Noting::Lookup,
+        Some(name) if takes_file(name) => Noting::File,
+        Some("unlink" | "unlinkat" | "rmdir") => Noting::Remove,
+        Some("mkdir" | "mkdirat" | "mknod" | "mknodat") => Noting::Make,
+        Some("symlink" | "symlinkat") => Noting::Symlink,
+        Some("link" | "linkat") => Noting::Link,
+        Some("rename" | "renameat" | "renameat2") => Noting::Rename,
+        _ => Noting::Unknown,
+    }
+}
+
+/// Whether the kernel notes the file behind the call's first argument (`audit_file`).
+fn takes_file(name: &str) -> bool {
+    matches!(
+        name,
+        "fchmod"
+            | "fchown"
+            | "fchown32"
+            | "fsetxattr"
+            | "fgetxattr"
+            | "flistxattr"
+            | "fremovexattr"
+    )
+}
+
 /// Whether the call surely names no file, so that rules about files cannot match it. Only calls that are made very
 /// often are listed; for the others such a rule stays *maybe*.
 pub fn names_no_file(arch: Arch, syscall: u32) -> bool {
@@ -173,6 +239,21 @@ pub fn names_no_file(arch: Arch, syscall: u32) -> bool {
                 | "rseq"
                 | "exit"
                 | "exit_group"
+                | "close"
+                | "dup"
+                | "dup2"
+                | "dup3"
+                | "fcntl"
+                | "fstat"
+                | "fstat64"
+                | "getdents"
+                | "getdents64"
+                | "fsync"
+                | "fdatasync"
+                | "ftruncate"
+                | "ftruncate64"
+                | "fallocate"
+                | "fchdir"
         )
     )
 }

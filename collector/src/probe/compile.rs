@@ -2,7 +2,7 @@
 //!
 //! Semantics as in kernel/auditsc.c `audit_filter_rules` and kernel/auditfilter.c `audit_filter` (6.12).
 
-use collector_ebpf::{Comparison, Fact, Plan};
+use collector_ebpf::{Comparison, Fact, Plan, TaskState};
 
 use crate::audit::arch::Arch;
 use crate::audit::rules::{self, Action, Field, Operator, Rule};
@@ -68,6 +68,7 @@ pub(super) fn asks(program: &[Compiled]) -> u16 {
         .fold(to_settle, |flags, test| match test.fact {
             Fact::Auid | Fact::AuidSet | Fact::Session => flags | Plan::ASKS_LOGIN,
             Fact::Personality => flags | Plan::ASKS_PERSONALITY,
+            Fact::TaskState => flags | Plan::ASKS_STATE,
             _ => flags,
         })
 }
@@ -277,6 +278,36 @@ pub(super) fn exclude(rules: &[&Rule]) -> Vec<Compiled> {
         compiled.push(finish(Action::Never, MANY_RULES, tests, asks));
     }
     compiled
+}
+
+/// The task list as rules before those of the exit list. What it said of a task when that was made is in its audit context
+/// (kernel/auditsc.c `audit_alloc`): where it said `always` the exit list is not asked any more, and where it said `never`
+/// there is no context. There is none either for tasks older than auditing, and whose ids a rule was tried on then is not
+/// known now.
+pub(super) fn task(rules: &[&Rule]) -> Vec<Compiled> {
+    let of_state = |state: TaskState| Test {
+        fact: Fact::TaskState,
+        comparison: Comparison::EQUAL,
+        value: state as u32,
+        groups: Groups::DoNot,
+    };
+    rules
+        .iter()
+        .map(|rule| {
+            let tests = match rule.action {
+                Action::Always => vec![of_state(TaskState::Record)],
+                Action::Never if is_of_all_tasks(rule) => vec![of_state(TaskState::NoContext)],
+                Action::Never => vec![of_state(TaskState::NoContext), UNJUDGED],
+            };
+            finish(rule.action, MANY_RULES, tests, 0)
+        })
+        .collect()
+}
+
+/// Whether a rule of the task list is of whatever task is made.
+pub(super) fn is_of_all_tasks(rule: &Rule) -> bool {
+    let key = |condition: &rules::Condition| condition.field == Field::FILTERKEY;
+    rule.conditions.iter().all(key)
 }
 
 pub(super) fn comparison(operator: Operator) -> Option<Comparison> {

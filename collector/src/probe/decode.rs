@@ -5,8 +5,8 @@
 //! over, and no input panics.
 
 use collector_ebpf::{
-    FileFacts, LossReason, Sample, StringHeader, StringKind, TITLE_BYTES, VERSION, flags,
-    string_flags,
+    FileFacts, LossReason, NOTED_NAMES, NameFacts, Sample, StringHeader, StringKind, TITLE_BYTES,
+    VERSION, flags, string_flags,
 };
 use zerocopy::FromBytes as _;
 
@@ -15,8 +15,8 @@ use crate::clock::{KtimeNs, TimeMs};
 use crate::probe::mirror::{rule_number, verdict};
 use crate::probe::notes::{NotedFile, Notes};
 use crate::probe::observation::{
-    Captured, Credentials, Extent, FileInode, Observation, OpenedFile, PathArgument, Report,
-    Verdict,
+    Captured, Credentials, Extent, FileInode, NotedName, Observation, OpenedFile, PathArgument,
+    Report, Role, Standing, Verdict,
 };
 
 /// What the kernel appends to the path of a file that has been removed.
@@ -142,6 +142,7 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
             session: sample.session,
         },
         audit_context: sample.flags & flags::AUDIT_CONTEXT != 0,
+        task_always: sample.flags & flags::TASK_ALWAYS != 0,
         personality: sample.personality,
         subject: if sample.flags & flags::LABELS == 0 {
             Captured::Absent
@@ -160,6 +161,8 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         groups: Captured::Absent,
         opened: None,
         notes: None,
+        noted: None,
+        standing: Vec::new(),
         verdict,
         rule: rule_number(sample.rule),
         rules_generation: sample.generation,
@@ -255,7 +258,50 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
         && let Some(notes) = &mut observation.notes
     {
         notes.names.extend(NotedFile::read(string, whole));
+    } else if kind == StringKind::Noted as u8 {
+        observation.noted = noted(string);
+    } else if kind == StringKind::Standing as u8
+        && let Some((dev, lineage)) = string.split_first_chunk()
+    {
+        observation.standing.push(Standing {
+            dev: device(u64::from_ne_bytes(*dev) as u32),
+            lineage: numbers(lineage, header.flags, u64::from_ne_bytes),
+        });
     }
+}
+
+/// The files noted; none where there are fewer than the programs send.
+fn noted(string: &[u8]) -> Option<[Option<NotedName>; NOTED_NAMES]> {
+    let (names, _) = <[NameFacts; NOTED_NAMES]>::read_from_prefix(string).ok()?;
+    Some(names.map(noted_name))
+}
+
+/// None where there never was one, and for roles that no kernel has.
+fn noted_name(facts: NameFacts) -> Option<NotedName> {
+    let role = match facts.role {
+        // An entry begins with the number of no file.
+        0 if facts.inode == 0 => return None,
+        0 => Role::Unknown,
+        1 => Role::Normal,
+        2 => Role::Parent,
+        3 => Role::Delete,
+        4 => Role::Create,
+        _ => return None,
+    };
+    Some(NotedName {
+        role,
+        inode: FileInode {
+            number: facts.inode,
+            dev: device(facts.dev),
+            rdev: device(facts.rdev),
+            mode: facts.mode as u16,
+            uid: facts.uid,
+            gid: facts.gid,
+            magic: 0,
+        },
+        name: facts.name.checked_sub(1),
+        changed: facts.changed != 0,
+    })
 }
 
 /// Puts the file that the result names, or its directory, where it belongs.

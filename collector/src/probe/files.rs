@@ -5,9 +5,8 @@
 use collector_ebpf::Comparison;
 
 use crate::audit::rules::{Condition, Field, Operator, Rule};
-use crate::clock::KtimeNs;
 use crate::probe::compile::compare;
-use crate::probe::names::{Name, Role};
+use crate::probe::names::{Name, Names, Role};
 use crate::probe::observation::{Captured, Observation, OpenedFile};
 use crate::probe::places::{Found, Identity, Places};
 
@@ -109,30 +108,128 @@ pub(super) fn compare_file(condition: &Condition, comparison: Comparison, name: 
     }
 }
 
+/// What a rule on a path makes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// It is what stands there, or is not, when the rules are tried at the call's end.
+    AtTheEnd(Three),
+    /// The call took it away from there. The rule was tried just before, when nothing was known of the call's result.
+    TakenAway,
+}
+
 /// Whether a file is the one watched at `path`.
 ///
 /// The kernel knows it by its inode, and follows what happens at the path: whatever stands there under that name in that
-/// directory is it, also if it was created by this very call.
+/// directory is it, also if it was created by this very call (kernel/audit_watch.c `audit_update_watch`).
 pub(super) fn watched(
     path: &[u8],
     name: &Name,
+    names: &Names,
     seen: &Observation,
     places: &Places,
-    (from, to): (KtimeNs, KtimeNs),
+) -> Watched {
+    let (from, to) = (seen.entry, seen.taken);
+    match stands_at(path, name, names, seen, places) {
+        Three::Yes if name.role == Role::Delete => return Watched::TakenAway,
+        Three::Yes => return Watched::AtTheEnd(Three::Yes),
+        _ => {}
+    }
+    let takes_away = |name: &Name| {
+        name.role == Role::Delete && stands_at(path, name, names, seen, places) == Three::Yes
+    };
+    if names.known.iter().any(takes_away) {
+        return Watched::AtTheEnd(Three::No);
+    }
+    let same = match places.during(path, from, to) {
+        Found::Unknown => return Watched::AtTheEnd(Three::Unknown),
+        Found::Nothing => false,
+        Found::File(file) => Identity::of(&name.inode) == file,
+    };
+    // Something else may have stood there between two looks, and gone by that name only.
+    let certain = places.quiet_during(path, from, to) || same == may_go_by(path, seen, places);
+    Watched::AtTheEnd(if certain { same.into() } else { Three::Unknown })
+}
+
+/// Whether a file that was opened, removed or made is surely the one that stands at `path`, or surely none.
+fn stands_at(
+    path: &[u8],
+    name: &Name,
+    names: &Names,
+    seen: &Observation,
+    places: &Places,
 ) -> Three {
-    if name.role != Role::Parent
-        && let Some(opened) = &seen.opened
-        && let Some(directory) = directory_of(opened)
-        && places.parent_during(path, from, to) == Found::File(directory)
-        && last_name(path) == opened.path.whole().and_then(|path| last_name(path))
+    let (parent, text) = if let Some(opened) = &seen.opened {
+        if name.role == Role::Parent {
+            return Three::Unknown;
+        }
+        (
+            directory_of(opened),
+            opened.path.whole().map(|path| &path[..]),
+        )
+    } else if seen.result == Some(0) && (name.role == Role::Create || is_first_removed(name, names))
     {
-        return Three::Yes;
+        of_child(name, names, seen)
+    } else {
+        return Three::Unknown;
+    };
+    let there = match (places.parent_during(path, seen.entry, seen.taken), parent) {
+        (Found::File(directory), Some(parent)) => Three::from(directory == parent),
+        _ => Three::Unknown,
+    };
+    there.and(text.map_or(Three::Unknown, |text| {
+        (last_name(text) == last_name(path)).into()
+    }))
+}
+
+/// Of two files that go, the second is the one whose place the first takes: nothing is gone from there.
+fn is_first_removed(name: &Name, names: &Names) -> bool {
+    let mut removed = (names.known.iter()).filter(|name| name.role == Role::Delete);
+    removed.next() == Some(name)
+}
+
+/// Whether the call may have got at its file by the last name of `path`.
+fn may_go_by(path: &[u8], seen: &Observation, places: &Places) -> bool {
+    let wanted = last_name(path);
+    if !seen.paths.is_empty() {
+        let text =
+            |path: &Captured<Box<[u8]>>| path.whole().is_none_or(|path| last_name(path) == wanted);
+        return seen.paths.iter().any(|named| text(&named.path));
     }
-    match places.during(path, from, to) {
-        Found::Unknown => Three::Unknown,
-        Found::Nothing => Three::No,
-        Found::File(file) => (Identity::of(&name.inode) == file).into(),
-    }
+    // By descriptor: what is known is where the file stands.
+    let directory = places.parent_during(path, seen.entry, seen.taken);
+    seen.standing.iter().all(|standing| {
+        let above = standing.lineage.value().and_then(|lineage| lineage.get(1));
+        above.is_none_or(|above| {
+            let inode = *above;
+            directory
+                == Found::File(Identity {
+                    dev: standing.dev,
+                    inode,
+                })
+        })
+    })
+}
+
+/// The directory that something was removed from or made in, and the path that named it.
+fn of_child<'a>(
+    name: &Name,
+    names: &Names,
+    seen: &'a Observation,
+) -> (Option<Identity>, Option<&'a [u8]>) {
+    let directory = name.name.and_then(|text| {
+        let of_text = |other: &&Name| other.role == Role::Parent && other.name == Some(text);
+        names.known.iter().find(of_text)
+    });
+    // Of two paths the first is where it is taken from.
+    let path = match name.role {
+        Role::Create => seen.paths.last(),
+        _ => seen.paths.first(),
+    };
+    let text = path.and_then(|path| path.path.whole());
+    (
+        directory.map(|name| Identity::of(&name.inode)),
+        text.map(|path| &path[..]),
+    )
 }
 
 fn directory_of(opened: &OpenedFile) -> Option<Identity> {
@@ -150,28 +247,64 @@ fn directory_of(opened: &OpenedFile) -> Option<Identity> {
 /// The last name of a path; none where it is deleted, which the kernel appends.
 fn last_name(path: &[u8]) -> Option<&[u8]> {
     path.rsplit(|byte| *byte == b'/')
-        .next()
-        .filter(|name| !name.is_empty() && !name.ends_with(b" (deleted)"))
+        .find(|name| !name.is_empty())
+        .filter(|name| !name.ends_with(b" (deleted)"))
 }
 
-/// Whether the opened file is in the directory that was marked for `path`.
-pub(super) fn below(path: &[u8], seen: &Observation, places: &Places) -> Three {
-    let (Some(opened), Found::File(marked)) = (&seen.opened, places.marked(path)) else {
+/// Whether the kernel, when it noted `name`, passed the directory that was marked for `path`.
+///
+/// Of a file that was looked up, or a directory, it passes all that stands above it; of one that is removed or created
+/// only itself (`__audit_inode`, `__audit_inode_child`).
+pub(super) fn below(path: &[u8], name: &Name, seen: &Observation, places: &Places) -> Three {
+    let Some(inode) = name.found() else {
+        return Three::No;
+    };
+    let own = Identity::of(inode);
+    let alone = [own.inode];
+    let lineage = match name.role {
+        Role::Unknown => return Three::No,
+        Role::Parent if name.name.is_none() => return Three::No,
+        Role::Create | Role::Delete => Some((&alone[..], true)),
+        Role::Normal | Role::Parent => lineage_of(own, seen),
+    };
+    let Found::File(marked) = places.marked(path) else {
         return Three::Unknown;
     };
-    let dev = opened.inode.dev;
-    let Some(lineage) = opened.lineage.value() else {
-        return Three::Unknown;
-    };
-    if marked.dev == dev && lineage.contains(&marked.inode) {
+    let above_it = |(above, _): &(&[u64], bool)| above.contains(&marked.inode);
+    if marked == own || marked.dev == own.dev && lineage.as_ref().is_some_and(above_it) {
         return Three::Yes;
     }
-    let (Captured::Whole(_), Some(mounted)) = (&opened.lineage, places.mounted_below(path)) else {
+    let Some(mounted) = places.mounted_below(path) else {
         return Three::Unknown;
+    };
+    let Some((above, whole)) = lineage else {
+        // What is of another file system cannot stand below it, unless that is mounted there.
+        let reaches = marked.dev == own.dev || mounted.iter().any(|mount| mount.dev == own.dev);
+        return if reaches { Three::Unknown } else { Three::No };
     };
     // The kernel marked what was mounted there when the rule was loaded; which that was is not known.
     let perhaps = mounted
         .iter()
-        .any(|mount| mount.dev == dev && mount.root.is_none_or(|root| lineage.contains(&root)));
-    if perhaps { Three::Unknown } else { Three::No }
+        .any(|mount| mount.dev == own.dev && mount.root.is_none_or(|root| above.contains(&root)));
+    if perhaps || !whole {
+        Three::Unknown
+    } else {
+        Three::No
+    }
+}
+
+/// The inode numbers from `file`'s own up to the root of its file system, and whether these are all; none where nobody saw
+/// it stand anywhere.
+fn lineage_of(file: Identity, seen: &Observation) -> Option<(&[u64], bool)> {
+    let opened = (seen.opened.iter()).map(|opened| (opened.inode.dev, &opened.lineage));
+    let standing = (seen.standing.iter()).map(|standing| (standing.dev, &standing.lineage));
+    opened
+        .chain(standing)
+        .filter(|(dev, _)| *dev == file.dev)
+        .find_map(|(_, lineage)| {
+            let numbers = lineage.value()?;
+            let place = numbers.iter().position(|number| *number == file.inode)?;
+            let whole = matches!(lineage, Captured::Whole(_));
+            Some((&numbers[place..], whole))
+        })
 }

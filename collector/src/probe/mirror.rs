@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use collector_ebpf::{
     Comparison, Condition, Conditions, Fact, Facts, MAX_CONDITIONS, NO_PROGRAM, Plan, Ruling,
-    SYSCALL_NUMBERS,
+    SYSCALL_NUMBERS, TaskState,
 };
 
 use crate::audit::arch::Arch;
@@ -53,11 +53,15 @@ pub struct Judgement {
 }
 
 impl Mirror {
-    /// Compiles the rules of all lists, in the kernel's order. The exit list makes verdicts, the exclude list takes
-    /// them back; the others say nothing about system calls.
+    /// Compiles the rules of all lists, in the kernel's order. The task and the exit list make verdicts, the exclude list
+    /// takes them back; the others say nothing about system calls.
     pub fn compile(rules: &[Rule]) -> Self {
         let exit: Vec<&Rule> = on_list(rules, FilterList::EXIT);
-        let exclude = compile::exclude(&on_list(rules, FilterList::EXCLUDE));
+        let mut before = compile::exclude(&on_list(rules, FilterList::EXCLUDE));
+        before.extend(compile::task(&on_list(rules, FilterList::TASK)));
+        let task_reports = on_list(rules, FilterList::TASK)
+            .iter()
+            .any(|rule| rule.action == Action::Always);
         let mut mirror = Self {
             plans: vec![[Plan::NONE; 2]; SYSCALL_NUMBERS as usize],
             conditions: Vec::new(),
@@ -80,10 +84,10 @@ impl Mirror {
                     .filter(|(_, rule)| rule.names_syscall(syscall))
                     .filter_map(|(place, rule)| compile::exit(rule, place, arch, syscall))
                     .collect();
-                if !program.iter().any(|rule| rule.action == Action::Always) {
+                if !task_reports && !program.iter().any(|rule| rule.action == Action::Always) {
                     continue;
                 }
-                program.splice(0..0, exclude.iter().cloned());
+                program.splice(0..0, before.iter().cloned());
                 let mut plan = calls::plan(arch, syscall);
                 plan.flags |= compile::asks(&program);
                 plan.start = *programs
@@ -217,6 +221,13 @@ impl Mirror {
 pub fn facts_of(observation: &Observation) -> Facts {
     let mut facts = Facts::default();
     let who = &observation.credentials;
+    let state = if !observation.audit_context {
+        TaskState::NoContext
+    } else if observation.task_always {
+        TaskState::Record
+    } else {
+        TaskState::Build
+    };
     for (fact, value) in [
         (Fact::One, 1),
         (Fact::Pid, observation.tgid),
@@ -232,6 +243,8 @@ pub fn facts_of(observation: &Observation) -> Facts {
         (Fact::Auid, who.auid),
         (Fact::AuidSet, u32::from(who.auid != u32::MAX)),
         (Fact::Session, who.session),
+        (Fact::Personality, observation.personality),
+        (Fact::TaskState, state as u32),
     ] {
         facts.set(fact, value);
     }
@@ -312,6 +325,7 @@ mod tests {
             (Fact::Egid, 6),
             (Fact::Auid, 1000),
             (Fact::AuidSet, 1),
+            (Fact::TaskState, TaskState::Build as u32),
         ] {
             facts.set(fact, value);
         }
@@ -442,6 +456,34 @@ mod tests {
         assert_eq!(judge(&[exit(), not_reached, msgtype(1300)]), (None, None));
         // Nothing of a rule without fields can hold.
         assert_eq!(judge(&[exit(), excluding()]), (YES, Some(0)));
+    }
+
+    #[test]
+    fn the_task_list_comes_before_the_exit_list() {
+        let task = |action| Rule::new(FilterList::TASK, action);
+        let of_user = |action| task(action).condition(Field::UID, Operator::EQUAL, 5);
+        let as_state = |rules: &[Rule], name: &str, state: TaskState| {
+            let mut facts = facts();
+            facts.set(Fact::TaskState, state as u32);
+            let syscall = ARCH.syscall_number(name).unwrap();
+            Mirror::compile(rules).judge(ARCH, syscall, &facts).verdict
+        };
+        let (build, record, none) = (TaskState::Build, TaskState::Record, TaskState::NoContext);
+        let always = [of_user(Action::Always), never(exit())];
+        for name in ["openat", "getppid"] {
+            assert_eq!(as_state(&always, name, record), YES);
+            assert_eq!(as_state(&always, name, build), None);
+            assert_eq!(as_state(&always, name, none), None);
+        }
+        let of_all = [task(Action::Never).key("k"), exit()];
+        assert_eq!(as_state(&of_all, "openat", none), None);
+        assert_eq!(as_state(&of_all, "openat", build), YES);
+        // Whose ids they were that it was tried on is not known.
+        let of_some = [of_user(Action::Never), exit()];
+        assert_eq!(as_state(&of_some, "openat", none), MAYBE);
+        assert_eq!(as_state(&of_some, "openat", build), YES);
+        // Without rules of that list a task without a context is one that something went wrong with.
+        assert_eq!(as_state(&[exit()], "openat", none), YES);
     }
 
     #[test]

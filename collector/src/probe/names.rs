@@ -1,33 +1,15 @@
 //! Which files audit notes for a call (`names_list` in kernel/audit.h), as far as an observation tells.
 //!
-//! Owns what fs/namei.c and fs/open.c tell audit about opening a file (6.12); must not know rules. Only the calls that
-//! leave a file descriptor are known: of the others the list is unknown, and says so.
+//! Owns what fs/namei.c, fs/open.c and fs/xattr.c tell audit about files (6.12); must not know rules. What the kernel
+//! noted is read from the task's audit context after the call, where entries of calls before may stand behind those of
+//! this one: how many are this one's follows from the call, its result, and what differs from before. Where that was not
+//! read, what a call opened tells something.
 
 use crate::audit::arch::Arch;
-use crate::probe::calls;
-use crate::probe::observation::{Captured, FileInode, Observation, OpenedFile};
+use crate::probe::calls::{self, Noting};
+use crate::probe::observation::{Captured, Extent, FileInode, NotedName, Observation, OpenedFile};
 
-/// What a file is to a call (`AUDIT_TYPE_*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It was looked up.
-    Normal,
-    /// It is the directory of what was to be found or created.
-    Parent,
-    /// It was created.
-    Create,
-}
-
-impl Role {
-    /// `nametype=` of a PATH record.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "NORMAL",
-            Self::Parent => "PARENT",
-            Self::Create => "CREATE",
-        }
-    }
-}
+pub use crate::probe::observation::Role;
 
 /// One entry of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +20,19 @@ pub struct Name {
     pub role: Role,
     /// Whether it is surely on the list.
     pub certain: bool,
+    /// The path of the call that it belongs to, by the first entry that has the same. A directory that belongs to none was
+    /// not looked up, and nothing above it counts.
+    pub name: Option<u8>,
+}
+
+impl Name {
+    /// The number in place of that of a file which was not found (`AUDIT_INO_UNSET`).
+    pub const NO_INODE: u64 = u64::MAX;
+
+    /// The file, where one was found.
+    pub fn found(&self) -> Option<&FileInode> {
+        Some(&self.inode).filter(|inode| inode.number != Self::NO_INODE)
+    }
 }
 
 /// The list.
@@ -104,19 +99,166 @@ pub fn of(seen: &Observation) -> Names {
             directories_known: true,
         };
     }
-    match &seen.opened {
+    let noted = seen.noted.as_ref().and_then(|noted| of_noted(seen, noted));
+    noted.unwrap_or_else(|| match &seen.opened {
         Some(opened) => of_opened(seen, opened),
         None => Names::default(),
+    })
+}
+
+/// How many entries of the list are the call's.
+struct Share {
+    /// So many surely.
+    least: usize,
+    /// No more than so many.
+    most: usize,
+}
+
+/// More than there is room for.
+const MANY: usize = usize::MAX;
+
+/// The list from what was found in the audit context; none where that is not the call's.
+fn of_noted(seen: &Observation, noted: &[Option<NotedName>]) -> Option<Names> {
+    let noting = calls::noting(Arch(seen.arch), seen.syscall);
+    let opens = noting == Noting::Open;
+    // The programs keep no earlier state of calls that open files.
+    let changed = if opens || seen.extent != Extent::Whole {
+        0
+    } else {
+        let changed = |name: &Option<NotedName>| name.is_some_and(|name| name.changed);
+        noted.iter().rposition(changed).map_or(0, |last| last + 1)
+    };
+    let mut share = share(seen, noted, noting);
+    let as_expected = changed <= share.most;
+    share.least = share.least.max(changed);
+    let mut known: Vec<Name> = noted
+        .iter()
+        .take(share.most.max(changed))
+        .enumerate()
+        .filter_map(|(place, name)| {
+            name.map(|name| Name {
+                inode: name.inode,
+                role: name.role,
+                certain: place < share.least,
+                name: name.name,
+            })
+        })
+        .collect();
+    let mut complete = as_expected && (share.most <= noted.len() || noted.last() == Some(&None));
+    if let Some(opened) = &seen.opened {
+        // What was opened is among them, or this is left of another call.
+        let itself = |name: &&mut Name| {
+            matches!(name.role, Role::Normal | Role::Create)
+                && (name.inode.number, name.inode.dev) == (opened.inode.number, opened.inode.dev)
+        };
+        let name = known.iter_mut().find(itself)?;
+        name.certain = true;
+        name.inode.magic = opened.inode.magic;
+        complete &= opens_nothing_else(opened);
     }
+    Some(Names {
+        directories_known: complete,
+        known,
+        complete,
+    })
+}
+
+fn share(seen: &Observation, noted: &[Option<NotedName>], noting: Noting) -> Share {
+    let exactly = |count| Share {
+        least: count,
+        most: count,
+    };
+    let succeeded = seen.result.is_some_and(|result| result >= 0);
+    // The same text twice is one entry (`__audit_reusename`).
+    let pointers = (seen.paths.first(), seen.paths.get(1));
+    let one_text = matches!(pointers, (Some(one), Some(other))
+        if seen.args[usize::from(one.argument & 3)] == seen.args[usize::from(other.argument & 3)]);
+    let named = seen.paths.iter().all(|path| {
+        let whole = path.path.whole();
+        whole.is_some_and(|path| !path.is_empty() && path.len() < 4096)
+    });
+    // An error that comes of looking for a file: the paths have been read.
+    let looked = named && (succeeded || seen.result.is_some_and(is_of_lookup));
+    let texts = if looked && !one_text {
+        seen.paths.len()
+    } else {
+        0
+    };
+    match noting {
+        Noting::Nothing => exactly(0),
+        _ if one_text => Share {
+            least: 0,
+            most: MANY,
+        },
+        Noting::Lookup if looked => exactly(1),
+        Noting::File if succeeded => exactly(1),
+        Noting::Lookup | Noting::File => Share { least: 0, most: 1 },
+        Noting::Remove | Noting::Make if succeeded && looked => exactly(2),
+        Noting::Remove | Noting::Make => Share {
+            least: texts,
+            most: 2,
+        },
+        Noting::Symlink | Noting::Link if succeeded && looked => exactly(3),
+        Noting::Symlink | Noting::Link => Share {
+            least: texts,
+            most: 3,
+        },
+        // Two names of one file are left alone, which is a success too.
+        Noting::Rename if seen.args[4] == 0 || !exchanges(seen) => Share {
+            least: texts,
+            most: 5,
+        },
+        Noting::Open => share_of_open(seen, noted, looked),
+        Noting::Rename | Noting::Unknown => Share {
+            least: 0,
+            most: MANY,
+        },
+    }
+}
+
+/// Whether renameat2 was asked for more than a new name.
+fn exchanges(seen: &Observation) -> bool {
+    const RENAME_NOREPLACE: u64 = 1;
+    Arch(seen.arch).syscall_name(seen.syscall) == Some("renameat2")
+        && seen.args[4] & !RENAME_NOREPLACE != 0
+}
+
+/// The directory is noted where the file was not in the kernel's cache, or was created; through links several may be.
+fn share_of_open(seen: &Observation, noted: &[Option<NotedName>], looked: bool) -> Share {
+    let least = usize::from(looked);
+    let asked = open_flags(seen);
+    let creating = asked.is_none_or(|asked| asked & O_CREAT != 0);
+    let first = noted.first().copied().flatten().map(|name| name.role);
+    if !creating || (looked && matches!(first, Some(Role::Normal | Role::Unknown))) {
+        return Share { least, most: 1 };
+    }
+    let follows = asked.is_none_or(|asked| asked & (O_EXCL | no_follow(Arch(seen.arch))) == 0);
+    match &seen.opened {
+        Some(opened) if !follows || leads_straight(seen, opened) => Share { least: 2, most: 2 },
+        None if !follows => Share { least, most: 2 },
+        _ => Share { least, most: MANY },
+    }
+}
+
+/// Whether a call fails so only after its paths were read.
+const fn is_of_lookup(result: i64) -> bool {
+    const ENOENT: i64 = -2;
+    const EACCES: i64 = -13;
+    const EEXIST: i64 = -17;
+    const ENOTDIR: i64 = -20;
+    const EISDIR: i64 = -21;
+    const EROFS: i64 = -30;
+    const ENOTEMPTY: i64 = -39;
+    const ELOOP: i64 = -40;
+    matches!(
+        result,
+        ENOENT | EACCES | EEXIST | ENOTDIR | EISDIR | EROFS | ENOTEMPTY | ELOOP
+    )
 }
 
 fn of_opened(seen: &Observation, opened: &OpenedFile) -> Names {
     let asked = open_flags(seen);
-    let plain_file = PLAIN_TYPES.contains(&(opened.inode.mode & TYPE));
-    let flags = u64::from(opened.flags);
-    let plain_system = is_plain(opened.inode.magic)
-        || opened.inode.magic == OVERLAY && flags & O_WRITES == 0 && !opened.created;
-    let plain = plain_file && plain_system && flags & TMPFILE == 0;
+    let plain = opens_nothing_else(opened);
     let role = if opened.created {
         Role::Create
     } else {
@@ -127,6 +269,7 @@ fn of_opened(seen: &Observation, opened: &OpenedFile) -> Names {
             inode: opened.inode,
             role,
             certain: true,
+            name: Some(0),
         }],
         complete: false,
         directories_known: false,
@@ -145,6 +288,7 @@ fn of_opened(seen: &Observation, opened: &OpenedFile) -> Names {
             inode: directory,
             role: Role::Parent,
             certain: opened.created,
+            name: Some(0),
         };
         names.known.insert(0, parent);
         names.complete = plain && (!follows || leads_straight(seen, opened));
@@ -166,6 +310,15 @@ pub fn only_looks_up(seen: &Observation) -> bool {
         | "lchown32" | "fchownat" | "truncate" | "truncate64" | "execve" => true,
         _ => false,
     }
+}
+
+/// Whether the kernel does nothing else for opening the file.
+fn opens_nothing_else(opened: &OpenedFile) -> bool {
+    let plain_file = PLAIN_TYPES.contains(&(opened.inode.mode & TYPE));
+    let flags = u64::from(opened.flags);
+    let plain_system = is_plain(opened.inode.magic)
+        || opened.inode.magic == OVERLAY && flags & O_WRITES == 0 && !opened.created;
+    plain_file && plain_system && flags & TMPFILE == 0
 }
 
 /// The open flags in the call's arguments; none where they are in memory (openat2).

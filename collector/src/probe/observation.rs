@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use collector_ebpf::LossReason;
+use collector_ebpf::{LossReason, NOTED_NAMES};
 
 use crate::audit::record::{Serial, Stamp};
 use crate::clock::{KtimeNs, TimeMs};
@@ -153,6 +153,56 @@ pub struct OpenedFile {
     pub lineage: Captured<Box<[u64]>>,
 }
 
+/// What a file is to a call (`AUDIT_TYPE_*` of include/linux/audit.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It was named, and not found.
+    Unknown,
+    /// It was looked up.
+    Normal,
+    /// It is the directory of what was to be found, created or removed.
+    Parent,
+    /// It was to be removed.
+    Delete,
+    /// It was to be created.
+    Create,
+}
+
+impl Role {
+    /// `nametype=` of a PATH record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Normal => "NORMAL",
+            Self::Parent => "PARENT",
+            Self::Delete => "DELETE",
+            Self::Create => "CREATE",
+        }
+    }
+}
+
+/// An entry among the files that the kernel notes for a call, as it was found in the task's audit context after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotedName {
+    /// What it is to the call.
+    pub role: Role,
+    /// The file; its type of file system is not told.
+    pub inode: FileInode,
+    /// The path that the call named it by, by the first entry that has the same; none where it belongs to no path.
+    pub name: Option<u8>,
+    /// Whether the entry is not what it was before the call; not told of calls that open files.
+    pub changed: bool,
+}
+
+/// Where a directory or a file stood during the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Major and minor number of the file system's device.
+    pub dev: (u32, u32),
+    /// The inode numbers from its own up to the root of its file system.
+    pub lineage: Captured<Box<[u64]>>,
+}
+
 /// The kernel's own decision to report a call, and what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -212,6 +262,8 @@ pub struct Observation {
     pub credentials: Credentials,
     /// Whether the task had an audit context; without one the kernel never reports its calls.
     pub audit_context: bool,
+    /// Whether the task list has every call of the task reported; told only where there are rules of that list.
+    pub task_always: bool,
     /// Personality, 0 for Linux's own.
     pub personality: u32,
     /// The label of a security module, as `subj=`; absent where the kernel labels no tasks.
@@ -240,6 +292,12 @@ pub struct Observation {
     pub opened: Option<OpenedFile>,
     /// What the kernel noted for the records of the call; only where that was seen.
     pub notes: Option<Box<Notes>>,
+    /// The first files that the kernel noted, and behind them what calls before left in their places; only where a rule
+    /// asks about files.
+    pub noted: Option<[Option<NotedName>; NOTED_NAMES]>,
+    /// Where the directories stand in which the call's paths begin, or the file that the call is about; only where a rule
+    /// asks about files.
+    pub standing: Vec<Standing>,
     /// What the rule mirror said.
     pub verdict: Verdict,
     /// The rule behind the verdict: its place in the exit list as of `rules_generation`.

@@ -46,6 +46,9 @@ pub struct Sight {
     pub file: Found,
     /// At the directory it is in.
     pub parent: Found,
+    /// When something was last made or removed in that directory; none where that cannot be told, or was so short ago
+    /// that the next time may be told alike.
+    pub parent_changed: Option<(i64, i64)>,
     /// What is mounted below it; none where that cannot be told.
     pub below: Option<Vec<Mounted>>,
 }
@@ -63,18 +66,33 @@ pub struct Mounted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     sight: Sight,
-    /// Since when it is seen to be that.
+    /// Since when the file is seen to be that.
     since: KtimeNs,
+    /// Since when the directory is.
+    parent_since: KtimeNs,
+    /// Since when nothing was made or removed in its directory.
+    quiet_since: KtimeNs,
     /// Whether the file was another one when the path was first looked at.
     moved: bool,
     /// What has been mounted below it while it was looked at.
     mounted: Option<Vec<Mounted>>,
 }
 
+/// How a file system behaves towards audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// What is done to a file there is done to that file, which has the number that stat(2) tells.
+    Plain,
+    /// It may use files of other file systems, or number its own otherwise.
+    Other,
+}
+
 /// All paths of the rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     by_path: HashMap<Box<[u8]>, Place>,
+    /// Devices of mounted file systems, and whether these do nothing else when a file is used.
+    systems: HashMap<(u32, u32), System>,
     /// When they were last looked at.
     checked: KtimeNs,
 }
@@ -95,6 +113,8 @@ impl Places {
                     mounted: sight.below.clone(),
                     sight,
                     since: ended,
+                    parent_since: ended,
+                    quiet_since: ended,
                     moved: false,
                 },
                 Some(mut place) => {
@@ -112,8 +132,17 @@ impl Places {
                                 }
                                 all
                             });
-                    if (place.sight.file, place.sight.parent) != (sight.file, sight.parent) {
+                    if place.sight.parent != sight.parent {
+                        place.parent_since = ended;
                         place.since = ended;
+                    }
+                    if place.sight.file != sight.file {
+                        place.since = ended;
+                    }
+                    let quiet = sight.parent_changed.is_some()
+                        && place.sight.parent_changed == sight.parent_changed;
+                    if !quiet {
+                        place.quiet_since = ended;
                     }
                     place.sight = sight;
                     place
@@ -131,9 +160,30 @@ impl Places {
             .map_or(Found::Unknown, |place| place.sight.file)
     }
 
+    /// Whether nothing was made or removed in all that time in the directory that `path` is in.
+    pub fn quiet_during(&self, path: &[u8], from: KtimeNs, to: KtimeNs) -> bool {
+        let quiet = |place: &Place| {
+            place.sight.parent == Found::Nothing
+                || place.quiet_since <= from && place.sight.parent_changed.is_some()
+        };
+        self.unchanged(path, from, to).is_some_and(quiet)
+    }
+
+    /// Takes in what is mounted.
+    pub fn systems_seen(&mut self, systems: HashMap<(u32, u32), System>) {
+        self.systems = systems;
+    }
+
+    /// Whether the file system on `dev` is known to be [`System::Plain`].
+    pub fn is_plain(&self, dev: (u32, u32)) -> bool {
+        self.systems.get(&dev) == Some(&System::Plain)
+    }
+
     /// The directory that `path` was in all that time.
     pub fn parent_during(&self, path: &[u8], from: KtimeNs, to: KtimeNs) -> Found {
-        self.unchanged(path, from, to)
+        self.by_path
+            .get(path)
+            .filter(|place| place.parent_since <= from && to <= self.checked)
             .map_or(Found::Unknown, |place| place.sight.parent)
     }
 
@@ -169,6 +219,7 @@ mod tests {
         let sight = Sight {
             file: found,
             parent: file(2),
+            parent_changed: Some((1, 0)),
             below: Some(Vec::new()),
         };
         places.look([((*b"/p").into(), sight)], KtimeNs(at), KtimeNs(at + 1));
@@ -185,6 +236,8 @@ mod tests {
         assert_eq!(during(&places, 100, 200), Found::Unknown, "too early");
         look(&mut places, file(8), 300);
         assert_eq!(during(&places, 250, 260), Found::Unknown, "before or after");
+        let parent = places.parent_during(b"/p", KtimeNs(101), KtimeNs(260));
+        assert_eq!(parent, file(2), "the same all the time");
         look(&mut places, file(8), 400);
         assert_eq!(during(&places, 301, 400), file(8));
         assert_eq!(

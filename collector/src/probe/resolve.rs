@@ -7,15 +7,16 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::sys::stat::{lstat, major, minor};
+use nix::sys::stat::{lstat, major, minor, stat};
 use nix::sys::statfs::statfs;
 
 use crate::audit::rules::{Field, Rule};
 use crate::clock::KtimeNs;
-use crate::probe::names;
-use crate::probe::places::{Found, Identity, Mounted, Places, Sight};
+use crate::probe::places::{Found, Identity, Mounted, Places, Sight, System};
+use crate::probe::{files, names};
 
 /// Mounts that are looked at.
 const MAX_MOUNTS: usize = 4096;
@@ -25,6 +26,8 @@ const MAX_MOUNTS: usize = 4096;
 pub struct Resolver {
     paths: BTreeSet<Box<[u8]>>,
     directories: BTreeSet<Box<[u8]>>,
+    /// Whether a rule asks about files at all.
+    asks_files: bool,
     places: Places,
 }
 
@@ -41,18 +44,20 @@ impl Resolver {
         };
         self.paths = of(&[Field::EXE, Field::WATCH, Field::DIR]);
         self.directories = of(&[Field::DIR]);
+        let mut conditions = rules.iter().flat_map(|rule| &rule.conditions);
+        self.asks_files = conditions.any(|condition| files::is_about_files(condition.field));
     }
 
-    /// Looks once; none where no rule has a path.
+    /// Looks once; none where no rule has a path or asks about files.
     pub fn look(&mut self) -> Option<Places> {
-        if self.paths.is_empty() {
+        if self.paths.is_empty() && !self.asks_files {
             return None;
         }
         let begun = KtimeNs::now();
-        let mounts = if self.directories.is_empty() {
-            Some(Vec::new())
-        } else {
+        let mounts = if self.asks_files {
             mounts()
+        } else {
+            Some(Vec::new())
         };
         let view = View::of_the_host();
         let sights: Vec<_> = self
@@ -70,12 +75,15 @@ impl Resolver {
                     parent: at
                         .parent()
                         .map_or(Found::Nothing, |parent| view.find(&parent.join("."))),
+                    parent_changed: at.parent().and_then(last_changed),
                     below,
                 };
                 (path.clone(), sight)
             })
             .collect();
         self.places.look(sights, begun, KtimeNs::now());
+        let systems = mounts.iter().flatten().map(Mount::system);
+        self.places.systems_seen(systems.collect());
         Some(self.places.clone())
     }
 }
@@ -138,6 +146,23 @@ fn find(path: &Path) -> Found {
     }
 }
 
+/// When something was last made or removed in a directory; none where that is so short ago that another time may follow
+/// which is told alike.
+fn last_changed(directory: &Path) -> Option<(i64, i64)> {
+    /// Longer than any tick.
+    const TICK: Duration = Duration::from_millis(20);
+    let file = stat(&directory.join(".")).ok()?;
+    let (seconds, nanoseconds) = (file.st_mtime, file.st_mtime_nsec);
+    let changed = Duration::new(
+        u64::try_from(seconds).ok()?,
+        u32::try_from(nanoseconds).ok()?,
+    );
+    let age = SystemTime::now()
+        .duration_since(UNIX_EPOCH + changed)
+        .ok()?;
+    (age > TICK).then_some((seconds, nanoseconds))
+}
+
 /// A line of `/proc/self/mountinfo`.
 struct Mount {
     point: PathBuf,
@@ -146,9 +171,14 @@ struct Mount {
 }
 
 impl Mount {
-    /// Only file systems of this machine are asked: another one may not answer, ever.
-    fn look(&self, view: &View) -> Mounted {
-        let local = [
+    fn system(&self) -> ((u32, u32), System) {
+        let plain = self.is_local();
+        (self.dev, if plain { System::Plain } else { System::Other })
+    }
+
+    /// Whether it is of a file system of this machine that is like others.
+    fn is_local(&self) -> bool {
+        [
             &b"ext2"[..],
             b"ext3",
             b"ext4",
@@ -161,8 +191,13 @@ impl Mount {
             b"erofs",
             b"proc",
             b"sysfs",
-        ];
-        let root = match local.contains(&&self.system[..]) {
+        ]
+        .contains(&&self.system[..])
+    }
+
+    /// Only file systems of this machine are asked: another one may not answer, ever.
+    fn look(&self, view: &View) -> Mounted {
+        let root = match self.is_local() {
             true => view.find(&self.point),
             false => Found::Unknown,
         };

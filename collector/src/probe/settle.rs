@@ -9,17 +9,17 @@ use collector_ebpf::{Comparison, Fact, Facts};
 use crate::audit::arch::Arch;
 use crate::audit::rules::{Action, Condition, Field, FilterList, Operator, Rule};
 use crate::probe::calls::{self, PermissionTest};
-use crate::probe::compile::{SYSCALL_RECORD, compare, comparison, identity};
-use crate::probe::files::{self, Three};
-use crate::probe::mirror::facts_of;
+use crate::probe::compile::{self, SYSCALL_RECORD, compare, comparison, identity};
+use crate::probe::files::{self, Three, Watched};
+use crate::probe::mirror::{MANY_RULES, facts_of};
 use crate::probe::names::{self, Name, Names};
-use crate::probe::observation::{Captured, Observation};
+use crate::probe::observation::{Captured, FileInode, Observation};
 use crate::probe::places::{Found, Identity, Places};
 
 /// What became of a *maybe*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The kernel reports the call, by the exit rule at this place.
+    /// The kernel reports the call, by the exit rule at this place; beyond all places, by the task list.
     Reported(u16),
     /// It does not.
     NotReported,
@@ -33,13 +33,17 @@ pub fn settle(rules: &[Rule], seen: &Observation, places: &Places) -> Settled {
         seen,
         places,
         facts: facts_of(seen),
-        names: names_of(rules, seen),
+        names: names_of(rules, seen, places),
     };
     let excluded = call.excluded(rules, SYSCALL_RECORD);
     if excluded == Three::Yes {
         return Settled::NotReported;
     }
-    match call.exit(rules) {
+    let settled = match call.task(rules) {
+        Some(settled) => settled,
+        None => call.exit(rules),
+    };
+    match settled {
         Settled::Reported(_) if excluded == Three::Unknown => Settled::Open,
         settled => settled,
     }
@@ -62,9 +66,15 @@ pub(super) fn excludes(
 }
 
 /// The files audit noted, unless rules of the list `filesystem` kept some from it.
-fn names_of(rules: &[Rule], seen: &Observation) -> Option<Names> {
+fn names_of(rules: &[Rule], seen: &Observation, places: &Places) -> Option<Names> {
     let hidden = rules.iter().any(|rule| rule.list == FilterList::FILESYSTEM);
-    (!hidden).then(|| names::of(seen))
+    let mut names = (!hidden).then(|| names::of(seen))?;
+    // What was opened tells its file system by itself.
+    if seen.opened.is_none() {
+        let plain = |inode: &FileInode| places.is_plain(inode.dev);
+        names.complete &= names.known.iter().filter_map(Name::found).all(plain);
+    }
+    Some(names)
 }
 
 /// All that is known of a call.
@@ -77,6 +87,28 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// What the task list makes of the call, where it leaves nothing to the exit list; see [`compile::task`].
+    fn task(&self, rules: &[Rule]) -> Option<Settled> {
+        if self.seen.task_always {
+            return Some(Settled::Reported(MANY_RULES));
+        }
+        let mut never = rules
+            .iter()
+            .filter(|rule| rule.list == FilterList::TASK && rule.action == Action::Never)
+            .filter(|_| !self.seen.audit_context)
+            .peekable();
+        never.peek()?;
+        Some(if never.any(compile::is_of_all_tasks) {
+            Settled::NotReported
+        } else {
+            // What it said then turned on what the task was then.
+            match self.exit(rules) {
+                Settled::Reported(_) => Settled::Open,
+                settled => settled,
+            }
+        })
+    }
+
     fn exit(&self, rules: &[Rule]) -> Settled {
         let exit: Vec<&Rule> = rules
             .iter()
@@ -144,7 +176,7 @@ impl Call<'_> {
             self.without_files(rule)
         };
         for name in &names.known {
-            holds = holds.or(self.all(rule, Some(name)).at_best(name.certain));
+            holds = holds.or(self.holds_for(rule, name, names).at_best(name.certain));
         }
         holds
     }
@@ -156,6 +188,21 @@ impl Call<'_> {
             .filter(|condition| !files::is_about_files(condition.field))
             .map(|condition| self.condition(condition, None))
             .fold(Three::Unknown, Three::and)
+    }
+
+    /// Whether a rule that is kept by inode holds for one file.
+    fn holds_for(&self, rule: &Rule, name: &Name, names: &Names) -> Three {
+        let taken_away = rule.conditions.iter().any(|condition| {
+            condition.field == Field::WATCH
+                && self.watched(condition, name, names) == Watched::TakenAway
+        });
+        let no_result = |condition: &Condition| {
+            taken_away && matches!(condition.field, Field::EXIT | Field::SUCCESS)
+        };
+        if rule.conditions.iter().any(no_result) {
+            return Three::No;
+        }
+        self.all(rule, Some(name))
     }
 
     fn all(&self, rule: &Rule, name: Option<&Name>) -> Three {
@@ -194,9 +241,13 @@ impl Call<'_> {
             Field::EXE => self.executable(condition).negated_if(negated),
             Field::SADDR_FAM => self.address_family(comparison, value),
             Field::DIR => self.directory(condition).negated_if(negated),
-            Field::WATCH => name.map_or(Three::No, |name| {
-                self.watched(condition, name).negated_if(negated)
-            }),
+            Field::WATCH => match (name, &self.names) {
+                (Some(name), Some(names)) => match self.watched(condition, name, names) {
+                    Watched::AtTheEnd(holds) => holds.negated_if(negated),
+                    Watched::TakenAway => Three::from(!negated),
+                },
+                _ => Three::No,
+            },
             Field::FIELD_COMPARE => self.compare_fields(value, comparison, name),
             Field::INODE
             | Field::DEVMAJOR
@@ -329,26 +380,25 @@ impl Call<'_> {
         })
     }
 
-    fn watched(&self, condition: &Condition, name: &Name) -> Three {
+    fn watched(&self, condition: &Condition, name: &Name, names: &Names) -> Watched {
         let path = condition.string.as_deref().unwrap_or_default();
-        let during = (self.seen.entry, self.seen.taken);
-        files::watched(path, name, self.seen, self.places, during)
+        files::watched(path, name, names, self.seen, self.places)
     }
 
     fn directory(&self, condition: &Condition) -> Three {
         let path = condition.string.as_deref().unwrap_or_default();
-        match &self.names {
-            None => Three::Unknown,
-            Some(names) if names.known.is_empty() && names.complete => Three::No,
-            Some(names) => {
-                let below = files::below(path, self.seen, self.places);
-                if below == Three::No && !names.complete {
-                    Three::Unknown
-                } else {
-                    below
-                }
-            }
-        }
+        let Some(names) = &self.names else {
+            return Three::Unknown;
+        };
+        let rest = if names.complete {
+            Three::No
+        } else {
+            Three::Unknown
+        };
+        names.known.iter().fold(rest, |any, name| {
+            let below = files::below(path, name, self.seen, self.places);
+            any.or(below.at_best(name.certain))
+        })
     }
 
     /// kernel/auditsc.c `audit_field_compare`

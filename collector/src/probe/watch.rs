@@ -1,6 +1,6 @@
 //! The rule mirror as the correlator asks it.
 
-use collector_ebpf::{Fact, Facts};
+use collector_ebpf::{Fact, Facts, TaskState};
 
 use crate::audit::arch::Arch;
 use crate::audit::record::RecordType;
@@ -64,6 +64,8 @@ fn facts_of_record(fields: &SyscallFields) -> Facts {
         (Fact::Auid, fields.auid),
         (Fact::AuidSet, u32::from(fields.auid != u32::MAX)),
         (Fact::Session, fields.session),
+        // Whether the task list asked for it does not show: what the exit list does not ask for is nobody's then.
+        (Fact::TaskState, TaskState::Build as u32),
     ] {
         facts.set(fact, value);
     }

@@ -74,14 +74,17 @@ pub(super) fn files(seen: &Observation) -> Files {
     if let Some(not_found) = not_found(seen) {
         return not_found;
     }
-    let sure = list.known.iter().filter(|name| name.certain);
+    // Of calls that open nothing, which path an entry is of is not told.
+    let opened =
+        |name: &&names::Name| name.certain && seen.opened.is_some() && name.found().is_some();
+    let sure = list.known.iter().filter(opened);
     let entries: Vec<_> = sure
         .map(|name| Entry {
             name: match name.role {
                 // A link that led elsewhere leaves what was created there without a name.
                 Role::Parent | Role::Create if !list.complete => Text::Unknown,
                 Role::Parent => directory(seen),
-                Role::Normal | Role::Create => named(seen),
+                _ => named(seen),
             },
             inode: Found::Yes(Source::File, inode(&name.inode)),
             capabilities: Capabilities::Unknown,

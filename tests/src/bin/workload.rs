@@ -13,7 +13,7 @@ use std::process::Command as Process;
 use anyhow::{Context as _, ensure};
 use audit_collector_tests::storm::{self, Kind, Makers};
 use audit_collector_tests::workload::Report;
-use audit_collector_tests::{files, sys};
+use audit_collector_tests::{changes, files, sys};
 use clap::{Parser, Subcommand};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
@@ -108,6 +108,12 @@ enum Command {
         #[arg(required = true)]
         program: Vec<OsString>,
     },
+    /// Change and ask about files in every way that decides about rules on files, without opening them
+    Changes {
+        /// Where they are; filled by `files`
+        #[arg(long)]
+        root: PathBuf,
+    },
     /// openat once in each of many processes, which follow each other fast
     Forks {
         /// Processes
@@ -163,6 +169,7 @@ fn main() -> anyhow::Result<()> {
             return Ok(serde_json::to_writer(io::stdout().lock(), &journal)?);
         }
         Command::Become { program } => return Err(become_program(&program)),
+        Command::Changes { root } => changes::make_all(&root)?,
         Command::Forks { count } => forks(count)?,
     };
     println!("{}", serde_json::to_string(&report)?);

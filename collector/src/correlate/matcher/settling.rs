@@ -6,6 +6,7 @@ use super::Correlator;
 use crate::account::Crosscheck;
 use crate::audit::event::AuditEvent;
 use crate::clock::KtimeNs;
+use crate::correlate::evidence::Evidence;
 use crate::correlate::fragment::{self, Content, Fit};
 use crate::correlate::given_back::Stamped;
 use crate::correlate::key::MatchKey;
@@ -17,6 +18,7 @@ use crate::correlate::waiting::WaitingEvent;
 use crate::correlate::witness::Witness;
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
 use crate::probe::hooks::Level;
+use crate::probe::mirror::rule_number;
 use crate::probe::observation::{Observation, Verdict};
 use crate::probe::places::Places;
 use crate::probe::settle::Settled;
@@ -32,7 +34,7 @@ impl Correlator {
             let Some(observation) = self.observations.get_mut(id) else {
                 continue;
             };
-            match settle(witness, observation, &mut self.crosscheck) {
+            match settle(witness, &self.evidence, observation, &mut self.crosscheck) {
                 Settled::Reported(_) => self.crosscheck.expect(observation.verdict),
                 Settled::NotReported => {
                     self.observations.remove(id);
@@ -303,14 +305,21 @@ impl Correlator {
 /// Turns a *maybe* into what it surely is, where that can be told.
 pub(super) fn settle(
     witness: &Witness,
+    evidence: &Evidence,
     observation: &mut Observation,
     account: &mut Crosscheck,
 ) -> Settled {
+    // While auditing is off the kernel notes no files, and all that is found is left of calls before; of what a call
+    // opened that is seen at once.
+    let rests_on_notes = observation.noted.is_some() && observation.opened.is_none();
+    if rests_on_notes && !evidence.was_on(observation.entry) {
+        return Settled::Open;
+    }
     let settled = witness.settle(observation);
     match settled {
         Settled::Reported(rule) => {
             observation.verdict = Verdict::Inferred;
-            observation.rule = Some(rule);
+            observation.rule = rule_number(rule);
             account.maybe_settled_yes += 1;
         }
         Settled::NotReported => account.maybe_settled_no += 1,

@@ -66,3 +66,26 @@ fn a_maybe_about_a_path_waits_until_the_path_was_looked_at() {
     assert_eq!(bench.events()[0].outcome, Outcome::Backfilled);
     assert!(bench.correlator.crosscheck().balances());
 }
+
+#[test]
+fn what_was_found_in_an_audit_context_counts_only_where_auditing_was_on() {
+    let off = Poll {
+        status: Some(KernelStatus {
+            enabled: 0,
+            ..drained().status.unwrap()
+        }),
+        ..drained()
+    };
+    for (poll, expected) in [(drained(), 1), (off, 0)] {
+        let mut bench = Bench::new();
+        bench.poll(900, drained());
+        bench.observe(Observation {
+            noted: Some([None; 5]),
+            ..maybe(1_000, 5)
+        });
+        assert_eq!(bench.correlator.crosscheck().expected, 0, "not known yet");
+        bench.poll(1_800, poll);
+        bench.correlator.places_seen(Places::default());
+        assert_eq!(bench.correlator.crosscheck().expected, expected);
+    }
+}

@@ -1,3 +1,5 @@
+mod noted;
+
 use super::*;
 use crate::clock::KtimeNs;
 use crate::output::testing;
@@ -70,6 +72,7 @@ fn places(files: &[(&str, Found)]) -> Places {
             let sight = Sight {
                 file: *file,
                 parent: found(20),
+                parent_changed: Some((1, 0)),
                 below: Some(Vec::new()),
             };
             (path.as_bytes().into(), sight)
@@ -166,6 +169,7 @@ fn what_is_mounted_below_a_directory_may_be_marked_too() {
         let sight = Sight {
             file: found(11),
             parent: found(2),
+            parent_changed: Some((1, 0)),
             below: Some(vec![crate::probe::places::Mounted { dev, root }]),
         };
         let mut places = Places::default();
