@@ -74,15 +74,18 @@ pub(super) fn files(seen: &Observation) -> Files {
     if let Some(not_found) = not_found(seen) {
         return not_found;
     }
-    // Of calls that open nothing, which path an entry is of is not told.
-    let opened =
-        |name: &&names::Name| name.certain && seen.opened.is_some() && name.found().is_some();
-    let sure = list.known.iter().filter(opened);
+    // Through a link that leads elsewhere the kernel notes several directories, and what was created twice; of calls that open
+    // nothing, which path an entry is of is not told.
+    let surely_named = |name: &&names::Name| {
+        name.certain
+            && (list.complete || name.role == Role::Normal)
+            && seen.opened.is_some()
+            && name.found().is_some()
+    };
+    let sure = list.known.iter().filter(surely_named);
     let entries: Vec<_> = sure
         .map(|name| Entry {
             name: match name.role {
-                // A link that led elsewhere leaves what was created there without a name.
-                Role::Parent | Role::Create if !list.complete => Text::Unknown,
                 Role::Parent => directory(seen),
                 _ => named(seen),
             },
