@@ -78,7 +78,7 @@ pub(crate) fn conclude(
         generation: active.generation,
         // SAFETY: as above.
         result: ending.result.map(|_| unsafe { own_result.read_volatile() }),
-        cwd: None,
+        audit: None,
     };
     send(context, scratch, call, ending.task, outcome);
     None

@@ -140,9 +140,19 @@ pub struct ContextLayout {
     pub arch: u32,
     /// `pwd`: a `struct path`
     pub pwd: u32,
+    /// `filterkey`
+    pub filterkey: u32,
+    /// `sockaddr`: a pointer
+    pub sockaddr: u32,
+    /// `sockaddr_len`, of eight bytes
+    pub sockaddr_len: u32,
+    /// `name_count`
+    pub name_count: u32,
+    /// `uring_op`; 0, and never read, before Linux 5.16
+    pub uring_op: u32,
 }
 
-const _: () = assert!(size_of::<ContextLayout>() == 9 * 4);
+const _: () = assert!(size_of::<ContextLayout>() == 14 * 4);
 
 /// Offsets that only the hooks behind the audit queue need.
 #[derive(

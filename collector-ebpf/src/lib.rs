@@ -28,7 +28,7 @@ pub use noting::{
     ContextFacts, KEPT_BYTES, KEPT_NAMES, KEPT_TEXT, Kept, LabelLayout, NameEntry, NotingLayout,
 };
 pub use plan::{Active, NO_PROGRAM, Plan, Plans, SYSCALL_NUMBERS};
-pub use report::{LossReason, Note, Report};
+pub use report::{KEY_BYTES, LossReason, Note, Report};
 pub use sample::{
     AREA_BYTES, FileFacts, GROUPS, LINEAGE, NOTED_NAMES, NameFacts, Sample, StringHeader,
     StringKind, TITLE_BYTES, VERSION, flags, string_flags,

@@ -15,6 +15,8 @@ mod audit_log_exit;
 #[cfg(target_arch = "bpf")]
 mod audit_log_lost;
 #[cfg(target_arch = "bpf")]
+mod audit_log_uring;
+#[cfg(target_arch = "bpf")]
 mod conclusion;
 #[cfg(target_arch = "bpf")]
 mod draft;
@@ -52,6 +54,8 @@ mod sys_enter;
 mod sys_exit;
 #[cfg(target_arch = "bpf")]
 mod walk;
+#[cfg(target_arch = "bpf")]
+mod written;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -60,12 +60,12 @@ pub(crate) static IN_HAND: Array<InHand> = Array::with_max_entries(2, 0);
 
 /// One element per program, as with [`SCRATCH`].
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(4, 0);
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(5, 0);
 
 /// One element per program that sends, so that on kernels where these may be preempted an entry does not spoil an exit.
 /// How many of them there are is set at load time.
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(4, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(5, 0);
 
 /// What is too large for the stack of 512 bytes. A per-CPU element can have 32 KiB.
 #[repr(C)]
@@ -74,7 +74,7 @@ pub(crate) struct Scratch {
     pub(crate) cursor: u64,
     /// Where the next part of the string at hand goes.
     pub(crate) end: u64,
-    /// Whose it is: [`ENTER`], [`EXIT`], [`REPORT`] or [`FREE`].
+    /// Whose it is: [`ENTER`], [`EXIT`], [`REPORT`], [`FREE`] or [`OPERATION`].
     pub(crate) program: u32,
     pub(crate) facts: Facts,
     pub(crate) in_flight: InFlight,
@@ -101,6 +101,8 @@ pub(crate) const EXIT: u32 = 1;
 pub(crate) const REPORT: u32 = 2;
 /// The element of audit_free.
 pub(crate) const FREE: u32 = 3;
+/// The element of audit_log_uring.
+pub(crate) const OPERATION: u32 = 4;
 
 /// Offsets in this kernel's structures.
 #[unsafe(no_mangle)]
@@ -170,6 +172,11 @@ pub(crate) static CONTEXT_LAYOUT: ContextLayout = ContextLayout {
     return_valid: 0,
     arch: 0,
     pwd: 0,
+    filterkey: 0,
+    sockaddr: 0,
+    sockaddr_len: 0,
+    name_count: 0,
+    uring_op: 0,
 };
 
 /// Offsets behind the audit queue.

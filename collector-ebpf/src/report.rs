@@ -77,9 +77,7 @@ impl LossReason {
 }
 
 /// One value of the map `NOTES`: what the hooks know of the event that a task is writing.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Note {
     /// [`InFlight::entry_ns`](crate::InFlight::entry_ns) of the call that the event is of; 0 where none is in flight, or
@@ -87,9 +85,33 @@ pub struct Note {
     pub entry_ns: u64,
     /// What is known so far.
     pub report: Report,
+    /// Bytes of `key` in use; 0 where the event is written with `key=(null)`.
+    pub key_length: u64,
+    /// `filterkey`: the keys of the rule behind the event, each but the first behind a 0x01.
+    pub key: [u8; KEY_BYTES],
 }
 
-const _: () = assert!(size_of::<Note>() == 40);
+impl Note {
+    /// One of which nothing is known yet.
+    pub const EMPTY: Self = Self {
+        entry_ns: 0,
+        report: Report {
+            stamp_sec: 0,
+            stamp_nsec: 0,
+            serial: 0,
+            lost: [0; LossReason::COUNT],
+            first_lost: 0,
+            padding: [0; 3],
+        },
+        key_length: 0,
+        key: [0; KEY_BYTES],
+    };
+}
+
+/// Room for the longest key (`AUDIT_MAX_KEY_LEN` of include/uapi/linux/audit.h) and a NUL.
+pub const KEY_BYTES: usize = 264;
+
+const _: () = assert!(size_of::<Note>() == 48 + KEY_BYTES);
 
 #[cfg(test)]
 mod tests {

@@ -23,8 +23,8 @@ pub struct Sample {
     pub version: u8,
     /// 1: a system call. Others are for hooks to come.
     pub kind: u8,
-    /// Unique on this CPU: the lowest two bits tell the program (0: sys_enter, 1: sys_exit, 2: audit_log_exit,
-    /// 3: audit_free), the others are its count of samples attempted here, from 1.
+    /// Unique on this CPU: the lowest three bits tell the program (0: sys_enter, 1: sys_exit, 2: audit_log_exit,
+    /// 3: audit_free, 4: audit_log_uring), the others are its count of samples attempted here, from 1.
     pub sequence: u64,
     /// `CLOCK_MONOTONIC` at the entry.
     pub entry_ns: u64,
@@ -46,7 +46,7 @@ pub struct Sample {
     pub ppid: u32,
     /// `AUDIT_ARCH_*`
     pub arch: u32,
-    /// System call number.
+    /// System call number; with [`flags::OPERATION`] the io_uring operation's.
     pub syscall: u32,
     /// Which set of rules was judged against.
     pub generation: u32,
@@ -87,6 +87,10 @@ pub mod flags {
     pub const END_ONLY: u32 = 8;
     /// The task list has every call of the task reported; known only where there are rules of that list.
     pub const TASK_ALWAYS: u32 = 16;
+    /// No call, but an io_uring operation. The first argument is how many names the audit context held.
+    pub const OPERATION: u32 = 1 << 9;
+    /// An operation that ran inside a call, whose event its record is part of.
+    pub const IN_CALL: u32 = 1 << 10;
     /// The kernel labels tasks, and names a task's label in what it writes of it.
     pub const LABELS: u32 = 1 << 8;
 }
@@ -162,6 +166,8 @@ pub enum StringKind {
     /// Eight bytes each: a device, then inode numbers as in a [`Lineage`](Self::Lineage). Of a directory where a path
     /// of the call begins, or of the file that the call is about.
     Standing = 14,
+    /// The keys of the rule behind the event, as the kernel keeps them: each but the first behind a 0x01.
+    Key = 35,
     /// A [`ContextFacts`](crate::ContextFacts).
     Context = 32,
     /// A [`NameEntry`](crate::NameEntry) and the text of its name; the argument is its place in the list.

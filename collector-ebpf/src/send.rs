@@ -9,10 +9,10 @@ use collector_ebpf::{
 };
 
 use crate::kernel::{pointer, read};
-use crate::maps::{COUNTERS, RING, Scratch, hooks, labels, offset};
+use crate::maps::{COUNTERS, RING, Scratch, context_offset, hooks, labels, offset};
 use crate::opened::{self, Depth};
 use crate::walk;
-use crate::{arguments, draft, kept, label, noted};
+use crate::{arguments, draft, kept, label, noted, written};
 
 /// The reader is woken once per so many bytes and CPU; below that it finds samples by its own short poll.
 const WAKEUP_BYTES: u64 = 64 * 1024;
@@ -38,8 +38,8 @@ pub(crate) struct Outcome {
     pub(crate) generation: u32,
     /// None for a call that does not return.
     pub(crate) result: Option<i64>,
-    /// Where the kernel holds the working directory it puts into the event (a `struct path`), where that is known.
-    pub(crate) cwd: Option<u64>,
+    /// The audit context, where the kernel is writing the event from it right now.
+    pub(crate) audit: Option<u64>,
 }
 
 /// Sends a sample of the call `in_flight`, whose facts and report are in `scratch`.
@@ -82,7 +82,7 @@ pub(crate) fn send(
     sample.fixed = size_of::<Sample>() as u16;
     sample.version = VERSION;
     sample.kind = KIND_SYSCALL;
-    sample.sequence = counters.attempted << 2 | u64::from(program);
+    sample.sequence = counters.attempted << 3 | u64::from(program);
     sample.entry_ns = call.entry_ns;
     // SAFETY: helpers without arguments.
     sample.taken_ns = unsafe { bpf_ktime_get_ns() };
@@ -173,9 +173,10 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
         let path = file + u64::from(offset!(file_path));
         walk::push(scratch, StringKind::Exe as u64, path, fs);
     }
-    if let Some(path) = outcome.cwd
-        && pointer(path, 0) != 0
+    if let Some(audit) = outcome.audit
+        && pointer(audit, context_offset!(pwd)) != 0
     {
+        let path = audit + u64::from(context_offset!(pwd));
         walk::push(scratch, StringKind::Cwd as u64, path, fs);
     } else if result.is_some() && plan.flags & Plan::CHANGES_CWD != 0 {
         arguments::push_old_cwd(scratch, in_flight);
@@ -184,6 +185,12 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
         walk::push(scratch, StringKind::Cwd as u64, path, fs);
     }
     arguments::push_tty(scratch, task);
+    if hooks() {
+        written::push_key(scratch, task);
+    }
+    if let Some(audit) = outcome.audit {
+        written::push_sockaddr(scratch, audit);
+    }
     // After what every sample has, so that it cannot take the room of that.
     if let Some(result) = result
         && result >= 0

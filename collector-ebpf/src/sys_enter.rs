@@ -100,7 +100,7 @@ fn try_sys_enter(context: &impl EbpfContext, regs: *const u64, number: u64) -> O
         judgement,
         generation: active.generation,
         result: None,
-        cwd: None,
+        audit: None,
     };
     send(context, scratch, call, task, outcome);
     None

@@ -19,6 +19,7 @@ pub mod listener;
 pub mod lock;
 pub mod process;
 pub mod requirement;
+pub mod ring;
 pub mod storm;
 pub mod stream;
 pub mod sys;

@@ -40,6 +40,8 @@ pub enum Requirement {
     FunctionTracing,
     /// Calls of 32-bit programs.
     CompatCalls,
+    /// io_uring, and that the kernel audits its operations (Linux 5.16).
+    Ring,
     /// Mounting file systems.
     Mount,
     /// A capability.
@@ -98,6 +100,9 @@ impl Requirement {
                 }
                 (!crate::sys::compat_calls_work())
                     .then(|| "the kernel runs no 32-bit calls (CONFIG_IA32_EMULATION)".into())
+            }
+            Self::Ring => {
+                crate::ring::refused().map(|error| format!("the kernel refuses io_uring: {error}"))
             }
             Self::Mount => lacks(&[Capability::SysAdmin]),
             Self::Capability(capability) => lacks(&[capability]),

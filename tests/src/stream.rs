@@ -52,6 +52,14 @@ impl Stream {
             .collect()
     }
 
+    /// The events with io_uring operations by user `uid`, within a call or not.
+    pub fn ring_events_of(&self, uid: u32) -> Vec<Event<'_>> {
+        self.events()
+            .filter(|event| event.0["process"]["uid"] == uid)
+            .filter(|event| event.operations().next().is_some())
+            .collect()
+    }
+
     /// The losses told that somebody counted, by cause.
     pub fn losses(&self) -> BTreeMap<&str, u64> {
         let mut losses = BTreeMap::new();
@@ -117,6 +125,15 @@ impl<'a> Event<'a> {
     /// The name of the system call.
     pub fn syscall(self) -> Option<&'a str> {
         self.0["syscall"]["name"].as_str()
+    }
+
+    /// Name and `exit=` of each io_uring operation.
+    pub fn operations(self) -> impl Iterator<Item = (&'a str, Option<i64>)> {
+        let operations = self.0["operations"].as_array();
+        operations.into_iter().flatten().map(|operation| {
+            let name = operation["name"].as_str().unwrap_or_default();
+            (name, operation["exit"].as_i64())
+        })
     }
 
     /// An argument of the system call.

@@ -1,4 +1,4 @@
-//! System calls exactly as written, for the workload and for virtual machines; the only unsafe code of this crate.
+//! System calls exactly as written, for the workload and for virtual machines; with [`crate::ring`]'s the only unsafe code of this crate.
 //!
 //! The workload must make the calls it counts and no others, so it goes round the C library and std where these would
 //! open files or retry.

@@ -291,6 +291,8 @@ impl Reassembler {
         let repeatable = self.limits.repeats == Repeats::Duplicates;
         match self.pending.entry(key) {
             Entry::Occupied(entry) => {
+                // Several operations of io_uring in one call may have records that are alike.
+                let repeatable = repeatable && record_type != RecordType::URINGOP;
                 if repeatable && entry.get().has(&record, hash) {
                     self.counts.duplicate_records += 1;
                     return;

@@ -5,8 +5,10 @@
 //! a cut record must not turn into zeros. Formats: kernel/auditsc.c `audit_log_exit` and `audit_log_task_info`.
 
 mod execve;
+mod uring;
 
 pub use execve::ExecveFields;
+pub use uring::UringFields;
 
 use crate::audit::fields::{Value, decode_hex, decode_untrusted};
 use crate::audit::record::{Record, RecordType};

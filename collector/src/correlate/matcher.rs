@@ -29,13 +29,14 @@ use crate::correlate::limits::Limits;
 use crate::correlate::losses::Losses;
 use crate::correlate::neighbours::Neighbours;
 use crate::correlate::observations::{Observations, Pending};
+use crate::correlate::operations::{self, Operations};
 use crate::correlate::progress::Progress;
 use crate::correlate::unexplained;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
 use crate::correlate::witness::{Rules, Witness};
 use crate::event::{Cause, LossUnit, MatchedBy, Output, State, StateChange};
 use crate::probe::hooks::Level;
-use crate::probe::observation::Observation;
+use crate::probe::observation::{Extent, Observation};
 use crate::probe::settle::Settled;
 
 /// Matches the two streams. See the module's picture.
@@ -49,6 +50,7 @@ pub struct Correlator {
     witness_passed: Option<KtimeNs>,
     witness: Option<Witness>,
     observations: Observations,
+    operations: Operations,
     waiting: Waiting,
     unexplained: unexplained::Queue,
     evidence: Evidence,
@@ -87,6 +89,7 @@ impl Correlator {
             witness_passed: None,
             witness: None,
             observations: Observations::default(),
+            operations: Operations::default(),
             waiting: Waiting::default(),
             unexplained: unexplained::Queue::default(),
             evidence: Evidence::default(),
@@ -178,6 +181,12 @@ impl Correlator {
         if let Some(pending) = self.observations.take_by_stamp(event.stamp) {
             return self.emit_matched(event, part, pending, MatchedBy::Serial, now, out);
         }
+        if operations::is_part_of_call(&event)
+            && let Some(pending) = self.operations.take_by_stamp(event.stamp)
+        {
+            self.crosscheck.expect(pending.observation.verdict);
+            return self.emit_matched(event, part, pending, MatchedBy::Serial, now, out);
+        }
         if let Some(id) = self.given_back.take_by_stamp(event.stamp) {
             return self.emit_superseding(event, part, id, now, out);
         }
@@ -226,6 +235,11 @@ impl Correlator {
         now: KtimeNs,
         out: &mut Vec<Output>,
     ) {
+        match observation.extent {
+            Extent::InCall => return self.operation_in_call(observation, now, out),
+            Extent::Whole | Extent::EndOnly => self.operations.join_call(&mut observation),
+            Extent::Operation => {}
+        }
         let witness = self.witness.as_ref();
         let settled = witness.map_or(Settled::Open, |witness| {
             settling::settle(
@@ -235,11 +249,37 @@ impl Correlator {
                 &mut self.crosscheck,
             )
         });
-        self.crosscheck.expect(observation.verdict);
         let pending = Pending {
             arrived: now,
             observation: Box::new(observation),
         };
+        self.expect(pending, settled, now, out);
+    }
+
+    /// An io_uring operation inside a call waits for that, unless its records were handed on without the call's.
+    fn operation_in_call(&mut self, observation: Observation, now: KtimeNs, out: &mut Vec<Output>) {
+        let stamp = observation.report.and_then(|report| report.stamp());
+        let alone = stamp.is_some_and(|stamp| {
+            let waiting = self.waiting.by_stamp(stamp);
+            waiting.is_some_and(|waiting| operations::is_part_of_call(&waiting.event))
+        });
+        let pending = Pending {
+            arrived: now,
+            observation: Box::new(observation),
+        };
+        let pending = if alone {
+            Some(pending)
+        } else {
+            self.operations.hold(pending)
+        };
+        if let Some(pending) = pending {
+            self.expect(pending, Settled::Open, now, out);
+        }
+    }
+
+    /// From here on an audit event is expected for an observation.
+    fn expect(&mut self, pending: Pending, settled: Settled, now: KtimeNs, out: &mut Vec<Output>) {
+        self.crosscheck.expect(pending.observation.verdict);
         if let Some((waiting, by)) = self.take_waiting(&pending.observation, now) {
             return self.emit_matched(waiting.event, waiting.part, pending, by, now, out);
         }
@@ -370,6 +410,10 @@ impl Correlator {
             self.settle_unexplained(unexplained, now, out);
         }
         let limits = self.limits;
+        let since = now.minus(limits.longest_wait);
+        while let Some(pending) = self.operations.take_older_than(since) {
+            self.expect(pending, Settled::Open, now, out);
+        }
         // Records that the stream has passed may still be on their way through the reassembler and the wait for a match.
         let passed = self.progress.known_at(now.minus(limits.settle_wait));
         let due = |pending: &Pending| {
@@ -401,6 +445,9 @@ impl Correlator {
         while let Some(waiting) = self.waiting.take_older_than(now) {
             self.settle_waiting(waiting, now, out);
         }
+        while let Some(pending) = self.operations.take_older_than(now) {
+            self.expect(pending, Settled::Open, now, out);
+        }
         let passed = self.progress.furthest();
         while let Some(pending) = self.observations.take_due(|_| true) {
             // Of what the stream had not passed it cannot be said that it was lost.
@@ -421,7 +468,8 @@ impl Correlator {
     /// Whether nothing waits for its counterpart.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.len() + self.unexplained.len() + self.observations.len() == 0
+        let waiting = self.waiting.len() + self.unexplained.len();
+        waiting + self.observations.len() + self.operations.len() == 0
     }
 
     /// The account of expected events.
@@ -463,10 +511,12 @@ impl Correlator {
             && match fields {
                 Some(fields) => witness.watches(fields),
                 // The rest of a late part's event was matched before.
+                None if event.completion == Completion::Late => false,
                 // What the kernel could not send may have been all that got into its queue of a call's event.
                 None => {
-                    event.completion != Completion::Late
-                        && (fragment::is_fragment(event) || is_copied_part(event))
+                    fragment::is_fragment(event)
+                        || is_copied_part(event)
+                        || (witness.level == Level::AuditHooks && operations::has_operations(event))
                 }
             }
     }

@@ -18,6 +18,7 @@ mod losses;
 pub mod matcher;
 mod neighbours;
 mod observations;
+mod operations;
 mod progress;
 mod unexplained;
 mod waiting;

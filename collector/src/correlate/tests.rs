@@ -3,6 +3,7 @@
 mod bench;
 mod causes;
 mod maybe;
+mod operations;
 mod reported;
 mod twins;
 

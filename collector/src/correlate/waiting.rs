@@ -53,6 +53,11 @@ impl Waiting {
         self.events.insert(number, waiting);
     }
 
+    /// The one with this stamp.
+    pub(super) fn by_stamp(&self, stamp: Stamp) -> Option<&WaitingEvent> {
+        self.events.get(self.by_stamp.get(&stamp)?)
+    }
+
     /// Takes the one with this stamp.
     pub(super) fn take_by_stamp(&mut self, stamp: Stamp) -> Option<WaitingEvent> {
         let number = *self.by_stamp.get(&stamp)?;

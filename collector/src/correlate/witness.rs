@@ -106,21 +106,26 @@ impl Witness {
         stamp: KtimeNs,
         read: KtimeNs,
     ) -> Option<Verdict> {
-        let judged = match self.level {
-            Level::Syscalls => self.attached.max(self.rules.since),
-            Level::AuditHooks => self.attached,
-        };
-        let settled = stamp >= judged.plus(Self::STAMP_LAG);
-        let attached = self
-            .detached
-            .is_none_or(|detached| stamp.plus(Self::STAMP_LAG) < detached && read < detached);
-        if !(settled && attached) {
-            return None;
-        }
         match self.level {
-            Level::Syscalls => self.rules.watch.judge_record(fields),
-            Level::AuditHooks => Some(Verdict::Exact),
+            Level::Syscalls => {
+                let judged = self.attached.max(self.rules.since);
+                let watched = self.surely_watched(judged, stamp, read);
+                watched.then(|| self.rules.watch.judge_record(fields))?
+            }
+            Level::AuditHooks => self.should_have_seen_event(stamp, read),
         }
+    }
+
+    /// The same of an event that the kernel decided to report, whatever it is of: the hooks see each such decision.
+    pub(super) fn should_have_seen_event(&self, stamp: KtimeNs, read: KtimeNs) -> Option<Verdict> {
+        let watched =
+            self.level == Level::AuditHooks && self.surely_watched(self.attached, stamp, read);
+        watched.then_some(Verdict::Exact)
+    }
+
+    fn surely_watched(&self, since: KtimeNs, stamp: KtimeNs, read: KtimeNs) -> bool {
+        let detached = |detached| stamp.plus(Self::STAMP_LAG) < detached && read < detached;
+        stamp >= since.plus(Self::STAMP_LAG) && self.detached.is_none_or(detached)
     }
 
     /// Settles a *maybe* where that can be done by the rules it was judged by.

@@ -5,6 +5,7 @@
 
 mod event;
 mod object;
+mod operations;
 mod record;
 mod writer;
 

@@ -229,9 +229,17 @@ impl Body {
     /// Names are the kernel's where the value is; the call is named `call` because ausearch -i would take `syscall` for
     /// one of another table.
     fn observation(&mut self, seen: &Observation) {
-        self.display("arch", format_args!("{:x}", seen.arch));
-        self.word("call", syscall_name(seen.arch, seen.syscall).unwrap_or("?"));
-        self.display("nr", seen.syscall);
+        if seen.is_call() {
+            self.display("arch", format_args!("{:x}", seen.arch));
+            self.word("call", syscall_name(seen.arch, seen.syscall).unwrap_or("?"));
+            self.display("nr", seen.syscall);
+        }
+        for operation in &seen.operations {
+            self.display("uring_op", operation.number);
+            if let Some(result) = operation.result {
+                self.display("uring_exit", result);
+            }
+        }
         if let Some(result) = seen.result {
             self.word("success", if is_error(result) { "no" } else { "yes" });
             self.display("exit", result);

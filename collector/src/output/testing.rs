@@ -116,6 +116,8 @@ pub(crate) fn observation() -> Observation {
         rule: Some(0),
         rules_generation: 1,
         report: None,
+        key: Captured::Absent,
+        operations: Vec::new(),
         extent: Extent::Whole,
     }
 }

@@ -181,6 +181,12 @@ impl KernelTypes {
             return_valid: self.offset(CONTEXT, "return_valid")?,
             arch: self.offset(CONTEXT, "arch")?,
             pwd: self.offset(CONTEXT, "pwd")?,
+            filterkey: self.offset(CONTEXT, "filterkey")?,
+            sockaddr: self.offset(CONTEXT, "sockaddr")?,
+            sockaddr_len: self.offset(CONTEXT, "sockaddr_len")?,
+            name_count: self.offset(CONTEXT, "name_count")?,
+            // Before io_uring was audited no context is of one of its operations.
+            uring_op: self.offset(CONTEXT, "uring_op").unwrap_or_default(),
         };
         self.expect_in_order("timespec64", 0, 8, &["tv_sec", "tv_nsec"])?;
         Ok(layout)

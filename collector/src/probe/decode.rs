@@ -15,8 +15,8 @@ use crate::clock::{KtimeNs, TimeMs};
 use crate::probe::mirror::{rule_number, verdict};
 use crate::probe::notes::{NotedFile, Notes};
 use crate::probe::observation::{
-    Captured, Credentials, Extent, FileInode, NotedName, Observation, OpenedFile, PathArgument,
-    Report, Role, Standing, Verdict,
+    Captured, Credentials, Extent, FileInode, NotedName, Observation, OpenedFile, Operation,
+    PathArgument, Report, Role, Standing, Verdict,
 };
 
 /// What the kernel appends to the path of a file that has been removed.
@@ -72,7 +72,7 @@ pub enum DecodeError {
 pub fn program_of(sample: &[u8]) -> usize {
     let at = std::mem::offset_of!(Sample, sequence);
     let sequence = sample.get(at..).and_then(<[u8]>::first_chunk);
-    sequence.map_or(1, |bytes| (u64::from_ne_bytes(*bytes) & 3) as usize)
+    sequence.map_or(1, |bytes| (u64::from_ne_bytes(*bytes) & 7) as usize)
 }
 
 /// Reads one sample.
@@ -167,11 +167,9 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         rule: rule_number(sample.rule),
         rules_generation: sample.generation,
         report: reported.then(|| report(&sample.report)),
-        extent: if sample.flags & flags::END_ONLY == 0 {
-            Extent::Whole
-        } else {
-            Extent::EndOnly
-        },
+        key: Captured::Absent,
+        operations: Vec::new(),
+        extent: extent(sample.flags),
     };
     let mut at = fixed;
     while at < bytes.len() {
@@ -182,7 +180,45 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         place(&mut observation, &header, string);
         at += (size_of::<StringHeader>() + string.len()).next_multiple_of(8);
     }
+    if !observation.is_call() {
+        become_operation(&mut observation);
+    }
     Ok(observation)
+}
+
+const fn extent(flags: u32) -> Extent {
+    if flags & flags::IN_CALL != 0 {
+        Extent::InCall
+    } else if flags & flags::OPERATION != 0 {
+        Extent::Operation
+    } else if flags & flags::END_ONLY != 0 {
+        Extent::EndOnly
+    } else {
+        Extent::Whole
+    }
+}
+
+/// Puts what a sample says of an operation where it belongs, so that nobody takes its number for a call's.
+fn become_operation(observation: &mut Observation) {
+    let Some(report) = observation.report else {
+        return;
+    };
+    observation.operations.push(Operation {
+        number: observation.syscall,
+        result: observation.result.take(),
+        items: observation.args[0] as u32,
+        tgid: observation.tgid,
+        ppid: observation.ppid,
+        credentials: observation.credentials,
+        key: observation.key.clone(),
+        report,
+    });
+    // What is noted while the call lasts is the call's.
+    if observation.extent == Extent::InCall {
+        observation.notes = None;
+    }
+    (observation.arch, observation.syscall) = (0, 0);
+    observation.args = [0; 6];
 }
 
 fn report(report: &collector_ebpf::Report) -> Report {
@@ -248,6 +284,8 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
         } else {
             whole(string.into()).and_then(|memory: Box<[u8]>| title(&memory))
         };
+    } else if kind == StringKind::Key as u8 {
+        observation.key = whole(string.into());
     } else if kind == StringKind::Groups as u8 {
         observation.groups = numbers(string, header.flags, u32::from_ne_bytes);
     } else if kind == StringKind::Subject as u8 {
@@ -452,7 +490,7 @@ mod tests {
     #[test]
     fn a_sample_says_which_program_sent_it() {
         let mut sample = sample();
-        for (sequence, program) in [(4, 0), (5, 1), (10, 2), (7, 3)] {
+        for (sequence, program) in [(8, 0), (9, 1), (18, 2), (11, 3), (12, 4)] {
             sample.sequence = sequence;
             assert_eq!(program_of(sample.as_bytes()), program);
         }
@@ -522,6 +560,30 @@ mod tests {
         sample.report.first_lost = 200;
         let report = decode(sample.as_bytes()).unwrap().report.unwrap();
         assert_eq!((report.serial, report.first_lost), (Some(Serial(7)), None));
+    }
+
+    #[test]
+    fn an_operation_of_io_uring_is_no_call() {
+        let mut bytes = bytes(&[(StringKind::Key, 0, b"one\x01two")]);
+        let mut sample = Sample::read_from_prefix(&bytes).unwrap().0;
+        sample.flags = flags::REPORTED | flags::END_ONLY | flags::OPERATION | flags::RESULT;
+        sample.syscall = 18;
+        sample.args[0] = 2;
+        sample.result = -11;
+        sample.report.serial = 7;
+        bytes[..size_of::<Sample>()].copy_from_slice(sample.as_bytes());
+        let observation = decode(&bytes).unwrap();
+        assert_eq!(observation.extent, Extent::Operation);
+        assert_eq!((observation.syscall, observation.result), (0, None));
+        assert_eq!(observation.arguments(), &[0; 0]);
+        let operation = &observation.operations[0];
+        assert_eq!((operation.number, operation.result), (18, Some(-11)));
+        assert_eq!(
+            (operation.items, operation.report.serial),
+            (2, Some(Serial(7)))
+        );
+        let keys: Vec<Box<[u8]>> = vec![(*b"one").into(), (*b"two").into()];
+        assert_eq!(observation.keys(), keys);
     }
 
     #[test]

@@ -91,6 +91,21 @@ pub fn is_behind_the_queue(program: &str) -> bool {
     TEXTS.iter().any(|hook| hook.program == program)
 }
 
+/// For io_uring operations inside a call, which kernels before 5.16 do not audit. The first does nothing without the
+/// second, and the second is not tried without the first.
+const OPERATIONS: [Hook; 2] = [
+    Hook {
+        program: "audit_log_uring",
+        function: "audit_log_uring",
+        at: At::Exit,
+    },
+    Hook {
+        program: "audit_log_uring_begun",
+        function: "audit_log_uring",
+        at: At::Entry,
+    },
+];
+
 #[derive(Debug)]
 pub(super) enum Link {
     Entry(FEntryLinkId),
@@ -110,12 +125,12 @@ pub(super) struct Hooks {
 
 /// The programs on the kernel's audit code.
 pub(crate) fn program_names() -> impl Iterator<Item = &'static str> {
-    let hooks = DECISIONS.iter().chain(&TEXTS);
+    let hooks = DECISIONS.iter().chain(&OPERATIONS).chain(&TEXTS);
     hooks.map(|hook| hook.program)
 }
 
 impl Hooks {
-    /// Loads those that tell the kernel's decisions.
+    /// Loads those that tell the kernel's decisions, and where the kernel allows it those for io_uring.
     ///
     /// # Errors
     /// The refusal of the first that is refused.
@@ -127,6 +142,13 @@ impl Hooks {
         };
         for hook in DECISIONS {
             hook.probe(ebpf, btf)?;
+            hooks.loaded.push((hook, None));
+        }
+        for hook in OPERATIONS {
+            if let Err(error) = hook.probe(ebpf, btf) {
+                hooks.refused.push((hook.program, in_words(&error)));
+                break;
+            }
             hooks.loaded.push((hook, None));
         }
         Ok(hooks)

@@ -32,8 +32,14 @@ pub use crate::probe::tracepoints::TRACEPOINTS;
 /// The programs as the build script compiled them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/collector-ebpf"));
 /// The programs that send samples, by the number that [`Sample::sequence`](collector_ebpf::Sample::sequence) gives them;
-/// the last two at the level `audit-hooks` only.
-pub const SENDERS: [&str; 4] = ["sys_enter", "sys_exit", "audit_log_exit", "audit_free"];
+/// all but the first two at the level `audit-hooks` only.
+pub const SENDERS: [&str; 5] = [
+    "sys_enter",
+    "sys_exit",
+    "audit_log_exit",
+    "audit_free",
+    "audit_log_uring",
+];
 /// The maps of [`Witness::maps`]; the last at the level `audit-hooks` only.
 pub const MAPS: [&str; 3] = ["conditions", "in_flight", "notes"];
 /// How long a buffer of rules rests after it went out of force before it is written again. Programs run for

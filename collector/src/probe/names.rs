@@ -92,6 +92,10 @@ pub(super) fn is_plain(magic: u64) -> bool {
 /// The list for `seen`.
 pub fn of(seen: &Observation) -> Names {
     let arch = Arch(seen.arch);
+    // What io_uring did names files of its own, and no call did where there was none.
+    if !seen.operations.is_empty() {
+        return Names::default();
+    }
     if calls::names_no_file(arch, seen.syscall) {
         return Names {
             known: Vec::new(),

@@ -224,13 +224,39 @@ impl Report {
     }
 }
 
-/// How much of a call was seen.
+/// What was seen of a call, or in place of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All of it.
     Whole,
     /// Its end: `entry` is not known and stands for `taken`, and of `args` the last two are not known.
     EndOnly,
+    /// No call: an io_uring operation with an event of its own. Number, arguments and result are in
+    /// [`Observation::operations`], and those of the call are zeros.
+    Operation,
+    /// io_uring operations inside a call, whose own observation has not come, or will not.
+    InCall,
+}
+
+/// One io_uring operation of which the kernel wrote a URINGOP record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// `IORING_OP_*` of include/uapi/linux/io_uring.h.
+    pub number: u32,
+    /// What issuing it returned, which is not what its completion says; none where its task ended first.
+    pub result: Option<i64>,
+    /// How many names the audit context held by then: those of the call and of all its operations so far.
+    pub items: u32,
+    /// Process.
+    pub tgid: u32,
+    /// Parent process.
+    pub ppid: u32,
+    /// As whom it was done.
+    pub credentials: Credentials,
+    /// The keys of the rule behind it; see [`Observation::key`].
+    pub key: Captured<Box<[u8]>>,
+    /// What became of its record.
+    pub report: Report,
 }
 
 /// One system call as the BPF programs saw it.
@@ -306,17 +332,38 @@ pub struct Observation {
     pub rules_generation: u32,
     /// The kernel's own decision; none where it took none, or nobody was there to see it.
     pub report: Option<Report>,
-    /// How much of the call was seen.
+    /// The keys of the rule by which the kernel decided, each but the first behind a 0x01; only with a report, and
+    /// absent where that is of no rule with a key.
+    pub key: Captured<Box<[u8]>>,
+    /// io_uring operations whose records are part of the event, in their order.
+    pub operations: Vec<Operation>,
+    /// What was seen of the call.
     pub extent: Extent,
 }
 
 impl Observation {
+    /// Whether it is of a call, and not of io_uring operations alone.
+    pub fn is_call(&self) -> bool {
+        matches!(self.extent, Extent::Whole | Extent::EndOnly)
+    }
+
     /// The arguments that are known.
     pub fn arguments(&self) -> &[u64] {
         match self.extent {
             Extent::Whole => &self.args,
             Extent::EndOnly => &self.args[..4],
+            Extent::Operation | Extent::InCall => &[],
         }
+    }
+
+    /// The keys in [`Self::key`], apart.
+    pub fn keys(&self) -> Vec<Box<[u8]>> {
+        let joined = self.key.value().into_iter();
+        joined
+            .flat_map(|joined| joined.split(|byte| *byte == 1))
+            .filter(|key| !key.is_empty())
+            .map(Into::into)
+            .collect()
     }
 
     /// How long the call took; none for calls that never return, and where the entry was not seen.

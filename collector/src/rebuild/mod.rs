@@ -9,6 +9,7 @@ mod execve;
 mod path;
 mod record;
 mod special;
+mod uring;
 
 pub use record::{Field, RebuiltRecord, Source};
 
@@ -27,11 +28,18 @@ pub struct Rebuilt {
 
 /// The records of `seen`. `keys` are those of the rule that asks for the event, none where it is not known which rule that is.
 pub fn rebuild(seen: &Observation, keys: Option<&[Box<[u8]>]>) -> Rebuilt {
-    let files = path::files(seen);
     let mut rebuilt = Rebuilt {
-        records: vec![syscall(seen, keys, &files)],
+        records: uring::records(seen).collect(),
         unknown: Vec::new(),
     };
+    // Of operations inside a call the rest is the call's.
+    if seen.extent == Extent::InCall {
+        return rebuilt;
+    }
+    let files = path::files(seen);
+    if seen.is_call() {
+        rebuilt.records.push(syscall(seen, keys, &files));
+    }
     special::push(seen, &mut rebuilt);
     match files.any {
         Some(false) => {}
@@ -45,7 +53,9 @@ pub fn rebuild(seen: &Observation, keys: Option<&[Box<[u8]>]>) -> Rebuilt {
     if !files.complete {
         rebuilt.unknown.push(RecordType::PATH);
     }
-    rebuilt.records.push(title(seen));
+    if seen.is_call() {
+        rebuilt.records.push(title(seen));
+    }
     rebuilt.records.push(RebuiltRecord::new(RecordType::EOE));
     rebuilt
 }
@@ -97,19 +107,42 @@ fn syscall(seen: &Observation, keys: Option<&[Box<[u8]>]>, files: &path::Files) 
     record.plain("ses", Source::Task, ids.session);
     record.untrusted("comm", Source::Task, &seen.comm);
     record.captured("exe", Source::Task, &seen.exe, "(null)");
-    match &seen.subject {
+    subject(&mut record, &seen.subject);
+    if seen.report.is_some() {
+        key(&mut record, Source::Context, kernel_key(&seen.key));
+    } else {
+        // Several keys are one string to the kernel, as auditctl joins them.
+        let joined = keys.map(|keys| keys.join(&[0x01][..]));
+        key(&mut record, Source::Rules, joined.as_deref());
+    }
+    record
+}
+
+/// `audit_log_task_context`
+fn subject(record: &mut RebuiltRecord, subject: &Captured<Box<[u8]>>) {
+    match subject {
         // The kernel labels no tasks.
         Captured::Absent => {}
         Captured::Whole(subject) => record.raw("subj", Source::Task, subject),
         _ => record.unknown("subj"),
     }
-    match keys {
-        Some([]) => record.plain("key", Source::Rules, "(null)"),
-        // Several keys are one string to the kernel, as auditctl joins them.
-        Some(keys) => record.untrusted("key", Source::Rules, &keys.join(&[0x01][..])),
+}
+
+/// The kernel's own key, as [`key`] takes it.
+fn kernel_key(key: &Captured<Box<[u8]>>) -> Option<&[u8]> {
+    match key {
+        Captured::Absent => Some(b""),
+        key => key.whole().map(|key| &**key),
+    }
+}
+
+/// `audit_log_key`; an empty one stands for none.
+fn key(record: &mut RebuiltRecord, source: Source, key: Option<&[u8]>) {
+    match key {
+        Some(b"") => record.plain("key", source, "(null)"),
+        Some(key) => record.untrusted("key", source, key),
         None => record.unknown("key"),
     }
-    record
 }
 
 fn cwd(seen: &Observation) -> RebuiltRecord {

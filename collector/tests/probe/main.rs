@@ -221,7 +221,7 @@ fn an_openat_comes_with_everything_around_it() {
     assert!(before <= seen.entry && seen.entry < seen.taken && seen.taken <= after);
     assert_eq!((seen.verdict, seen.rule), (Verdict::Inferred, Some(0)));
     // The first sample of sys_exit on this CPU.
-    assert_eq!(seen.sequence, 4 + 1);
+    assert_eq!(seen.sequence, 8 + 1);
     assert_eq!(
         (seen.argv, seen.sockaddr),
         (Captured::Absent, Captured::Absent)

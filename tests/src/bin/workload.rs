@@ -13,8 +13,8 @@ use std::process::Command as Process;
 use anyhow::{Context as _, ensure};
 use audit_collector_tests::storm::{self, Kind, Makers};
 use audit_collector_tests::workload::Report;
-use audit_collector_tests::{changes, files, sys};
-use clap::{Parser, Subcommand};
+use audit_collector_tests::{changes, files, ring, sys};
+use clap::{Parser, Subcommand, ValueEnum};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 #[derive(Parser)]
@@ -114,12 +114,51 @@ enum Command {
         #[arg(long)]
         root: PathBuf,
     },
+    /// openat by io_uring
+    Ring {
+        /// Who does it
+        #[arg(long)]
+        worker: Worker,
+        /// Calls
+        #[arg(long)]
+        count: u32,
+        /// How many at a time
+        #[arg(long, default_value_t = 1)]
+        batch: u32,
+    },
+    /// Make, rename, open and remove a file and connect a socket by io_uring
+    RingKinds {
+        /// Who does it
+        #[arg(long)]
+        worker: Worker,
+    },
     /// openat once in each of many processes, which follow each other fast
     Forks {
         /// Processes
         #[arg(long)]
         count: u32,
     },
+}
+
+/// Who does what a ring is asked to do.
+#[derive(Clone, Copy, ValueEnum)]
+enum Worker {
+    /// The thread that asks
+    Caller,
+    /// Worker threads of the kernel's
+    Workers,
+    /// The ring's polling thread
+    Poller,
+}
+
+impl From<Worker> for ring::Worker {
+    fn from(worker: Worker) -> Self {
+        match worker {
+            Worker::Caller => Self::Caller,
+            Worker::Workers => Self::Workers,
+            Worker::Poller => Self::Poller,
+        }
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -170,6 +209,12 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Become { program } => return Err(become_program(&program)),
         Command::Changes { root } => changes::make_all(&root)?,
+        Command::Ring {
+            worker,
+            count,
+            batch,
+        } => ring::open(worker.into(), count, batch)?,
+        Command::RingKinds { worker } => ring::all_kinds(worker.into())?,
         Command::Forks { count } => forks(count)?,
     };
     println!("{}", serde_json::to_string(&report)?);

@@ -12,11 +12,14 @@ use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
 use crate::correlate::unexplained::Lack;
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
-use crate::probe::observation::{Observation, Verdict};
+use crate::probe::observation::{Extent, Observation, Verdict};
 
 impl Correlator {
     /// The keys of the rule behind an observation, where that is known.
     pub(super) fn rule_keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
+        if observation.report.is_some() {
+            return Some(observation.keys());
+        }
         self.witness
             .as_ref()
             .and_then(|witness| witness.keys(observation))
@@ -40,7 +43,8 @@ impl Correlator {
         self.neighbours.note(observation.taken, event.stamp.serial);
         let said = observation.report.and_then(|report| report.first_lost);
         let said = said.map(Cause::of_reason).or(event.mirrored);
-        if said.is_none() && !is_whole(&event) && !self.is_excluded_end(&event, observation) {
+        let whole = is_whole(&event, observation) || self.is_excluded_end(&event, observation);
+        if said.is_none() && !whole {
             let observation = pending;
             return self.explain_later(event, part, Lack::Records { observation, by }, now, out);
         }
@@ -203,8 +207,20 @@ fn keys_of(event: &AuditEvent) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Whether an event has all its records, for all that is known. A late one is the rest of one that began earlier.
-fn is_whole(event: &AuditEvent) -> bool {
-    matches!(event.completion, Completion::Eoe | Completion::Late) && has_call(event)
+fn is_whole(event: &AuditEvent, observation: &Observation) -> bool {
+    let count = |wanted| {
+        let is_one = |record: &&Record| record.record_type == wanted;
+        event.records.iter().filter(is_one).count()
+    };
+    let late = event.completion == Completion::Late;
+    let ended = late || event.completion == Completion::Eoe;
+    let whole = match observation.extent {
+        Extent::Whole | Extent::EndOnly => ended && count(RecordType::SYSCALL) > 0,
+        Extent::Operation => ended,
+        // The rest comes when the call ends, if ever.
+        Extent::InCall => true,
+    };
+    whole && (late || count(RecordType::URINGOP) >= observation.operations.len())
 }
 
 fn has_call(event: &AuditEvent) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Correlator;
 use crate::account::Crosscheck;
-use crate::audit::event::AuditEvent;
+use crate::audit::event::{AuditEvent, Completion};
 use crate::clock::KtimeNs;
 use crate::correlate::evidence::Evidence;
 use crate::correlate::fragment::{self, Content, Fit};
@@ -13,6 +13,7 @@ use crate::correlate::key::MatchKey;
 use crate::correlate::ledger::Subject;
 use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
+use crate::correlate::operations;
 use crate::correlate::unexplained::{Lack, Unexplained};
 use crate::correlate::waiting::WaitingEvent;
 use crate::correlate::witness::Witness;
@@ -59,6 +60,9 @@ impl Correlator {
             ..
         } = waiting;
         let Some(fields) = fields else {
+            if operations::has_operations(&event) {
+                return self.settle_operation(event, part, stamp, now, out);
+            }
             let taken = fragment::is_fragment(&event)
                 .then(|| self.take_for_fragment(&event, &content, None, stamp));
             return match taken.flatten() {
@@ -89,6 +93,29 @@ impl Correlator {
             .filter(|_| event.mirrored.is_none())
             .and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read));
         match expected {
+            Some(verdict) => {
+                let lack = Lack::Observation { verdict, stamp };
+                self.explain_later(event, part, lack, now, out);
+            }
+            None => self.emit_unwatched(event, part, now, out),
+        }
+    }
+
+    /// An io_uring operation has an observation with its stamp, or none.
+    fn settle_operation(
+        &mut self,
+        event: AuditEvent,
+        part: u16,
+        stamp: KtimeNs,
+        now: KtimeNs,
+        out: &mut Vec<Output>,
+    ) {
+        let witness = self.witness.as_ref();
+        // Whether what lacks its end had a context of its own, or was inside a call, cannot be told.
+        let verdict = witness
+            .filter(|_| event.completion == Completion::Eoe)
+            .and_then(|witness| witness.should_have_seen_event(stamp, event.first_read));
+        match verdict {
             Some(verdict) => {
                 let lack = Lack::Observation { verdict, stamp };
                 self.explain_later(event, part, lack, now, out);

@@ -217,6 +217,8 @@ pub(super) fn observation(ms: u64, fd: i64) -> Observation {
         rule: Some(0),
         rules_generation: GENERATION,
         report: None,
+        key: Captured::Absent,
+        operations: Vec::new(),
         extent: Extent::Whole,
     }
 }

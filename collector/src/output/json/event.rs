@@ -15,6 +15,7 @@ use crate::audit::types::Standing;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
+use crate::output::json::operations::{self, Source};
 use crate::output::json::writer::Object;
 use crate::output::json::{object, record};
 use crate::probe::names;
@@ -58,6 +59,9 @@ pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Obj
         names: Vec::new(),
     };
     parts.write_syscall(&mut filled, line);
+    if operations::write(parts.records, parts.observation, line) == Source::Ebpf {
+        filled.note("operations");
+    }
     parts.write_process(&mut filled, users, line);
     parts.write_paths(&mut filled, line);
     parts.write_socket(&mut filled, line);
@@ -198,6 +202,10 @@ impl<'a> Parts<'a> {
                 missing.push("records");
                 return;
             }
+            // Operations inside a call have no end of their own.
+            _ if self
+                .observation
+                .is_some_and(|seen| seen.extent == Extent::InCall) => {}
             Completion::Timeout | Completion::Evicted | Completion::Flushed
                 if misses(RecordType::EOE) =>
             {
@@ -210,8 +218,16 @@ impl<'a> Parts<'a> {
                 .iter()
                 .any(|record| record.record_type == wanted)
         };
-        if !has(RecordType::SYSCALL) && !has(RecordType::URINGOP) {
+        let is_call = match self.observation {
+            Some(seen) => seen.is_call(),
+            None => !has(RecordType::URINGOP),
+        };
+        if is_call && !has(RecordType::SYSCALL) {
             missing.push("record:SYSCALL");
+        }
+        let operations = self.observation.map_or(0, |seen| seen.operations.len());
+        if operations::recorded(self.records) < operations && misses(RecordType::URINGOP) {
+            missing.push("record:URINGOP");
         }
         if let Some(call) = &self.call {
             if self.paths.len() < call.items as usize && misses(RecordType::PATH) {
@@ -274,6 +290,7 @@ impl<'a> Parts<'a> {
 
     fn write_syscall(&self, filled: &mut Filled, line: &mut Object<'_>) {
         let (call, seen) = (self.call.as_ref(), self.observation);
+        let seen = seen.filter(|seen| seen.is_call());
         let Some((arch, number)) = filled.pick(
             "syscall",
             call.map(|call| (call.arch, call.syscall)),
