@@ -128,7 +128,7 @@ pub(super) fn alerts() -> Vec<Alert> {
             lasting: None,
             expr: format!(
                 "time() - audit_collector_canary_last_success_timestamp_seconds > {CANARY_LATE} and on (cluster, job, instance) \
-                 audit_collector_canary_sent_total > 0"
+                 (audit_collector_canary_sent_total > 0 and audit_collector_kernel_enabled > 0)"
             ),
             summary: "What {{ $labels.instance }} is made to report does not come through",
             description: "The collector writes a record into the audit subsystem each minute, and has not seen one again for \

@@ -162,6 +162,18 @@ fn beside() -> Vec<Panel> {
             "{{stage}}: {{cause}}",
         ),
         Panel::lines(
+            "Records given back to the byte, by cause",
+            "What was lost behind the kernel's queue and came from a copy taken there (`ebpf_text_mirror`), at level audit-hooks.",
+            Unit::PerSecond,
+        )
+        .query(
+            format!(
+                "sum by (stage, cause) ({}) > 0",
+                rate(&metric("recovered_records_total"))
+            ),
+            "{{stage}}: {{cause}}",
+        ),
+        Panel::lines(
             "Observations dropped",
             "While eBPF drops, holes without a serial go unseen.",
             Unit::PerSecond,
