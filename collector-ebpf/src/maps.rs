@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use collector_ebpf::{
     AREA_BYTES, Active, Condition, ContextLayout, Control, Counters, Facts, InFlight, InHand,
-    Layout, LossReason, MAX_CONDITIONS, Note, Plans, QueueLayout, SYSCALL_NUMBERS, Sample,
-    TEXT_BYTES, TextCounters, TextHeader, TextReason,
+    Layout, LossReason, MAX_CONDITIONS, NOTED_NAMES, Note, Plans, QueueLayout, SYSCALL_NUMBERS,
+    Sample, TEXT_BYTES, TextCounters, TextHeader, TextReason,
 };
 
 /// Samples on their way to the collector. Its size is set at load time.
@@ -78,6 +78,8 @@ pub(crate) struct Scratch {
     pub(crate) program: u32,
     pub(crate) facts: Facts,
     pub(crate) in_flight: InFlight,
+    /// Where the names are of the files that a call noted, while they are compared with each other.
+    pub(crate) name_pointers: [u64; NOTED_NAMES],
     pub(crate) sample: Sample,
     pub(crate) area: [u8; AREA_BYTES],
 }

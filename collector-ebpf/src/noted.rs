@@ -39,7 +39,9 @@ pub(crate) fn push(scratch: *mut Scratch, in_flight: *const InFlight, task: u64)
         return;
     };
     open(scratch);
-    let mut pointers = [0; NOTED_NAMES];
+    // In the map, and volatile: on the stack, which callers and callees share, they are too much for Linux 6.1.
+    // SAFETY: a valid map element that only the calling program uses.
+    let pointers = unsafe { (&raw mut (*scratch).name_pointers).cast::<u64>() };
     for index in 0..NOTED_NAMES {
         let mut name = name(context, index);
         // SAFETY: a valid map element.
@@ -53,10 +55,13 @@ pub(crate) fn push(scratch: *mut Scratch, in_flight: *const InFlight, task: u64)
             | u64::from(name.role ^ before.role);
         name.changed = is_set(difference) as u8;
         let pointer = pointer(at_entry(context, index), offset!(names_name));
-        pointers[index] = pointer;
+        // SAFETY: as above, and `index` is below the array's length.
+        unsafe { pointers.add(index).write_volatile(pointer) };
         let mut same = index as u64 + 1;
         for earlier in (0..index).rev() {
-            let equal = 1 - is_set(pointers[earlier] ^ pointer);
+            // SAFETY: as above.
+            let other = unsafe { pointers.add(earlier).read_volatile() };
+            let equal = 1 - is_set(other ^ pointer);
             same = same * (1 - equal) + (earlier as u64 + 1) * equal;
         }
         name.name = (same * is_set(pointer)) as u8;

@@ -154,18 +154,23 @@ fn a_storm_is_accounted_for_by_cause_key_call_and_user_at_every_moment() {
         assert_eq!(row["matched"], balance.matched, "{row}");
         assert_eq!(row["backfilled"], balance.backfilled, "{row}");
     }
-    let cause = &account["causes"][0];
-    assert_eq!(cause["cause"], "backlog_limit");
-    assert_eq!(cause["backfilled"], balance.backfilled);
+    let causes = account["causes"].as_array().unwrap();
+    let given_back = |row: &&Value| row["backfilled"].as_u64();
+    let cause = causes.iter().max_by_key(given_back).unwrap();
+    assert_eq!(cause["backfilled"], balance.backfilled, "{causes:?}");
+    // Where our own socket was congested as well, it is not known which of the two it was.
+    let name = cause["cause"].as_str().unwrap();
+    assert!(["backlog_limit", "unknown"].contains(&name), "{cause}");
     let text = ask(folder.path(), &[]);
-    for wanted in ["kernel: backlog_limit", &rule_key, "openat", "60121"] {
+    let told = format!("kernel: {name}");
+    for wanted in [&told, &rule_key, "openat", "60121"] {
         let is_row = |line: &str| line.starts_with(&format!("{wanted} "));
         assert!(text.lines().any(is_row), "{wanted} in\n{text}");
     }
 
     let finished = collector.stop().unwrap();
     assert_eq!(losses_told_otherwise(&finished.stream, &metrics), [""; 0]);
-    let losses: Vec<_> = finished.stream.losses_of("backlog_limit").collect();
+    let losses: Vec<_> = finished.stream.losses_of(name).collect();
     assert!(
         (2..=40).contains(&losses.len()),
         "one line or two a second: {losses:#?}"
