@@ -39,42 +39,51 @@ pub(crate) fn push(scratch: *mut Scratch, in_flight: *const InFlight, task: u64)
         return;
     };
     open(scratch);
-    // In the map, and volatile: on the stack, which callers and callees share, they are too much for Linux 6.1.
-    // SAFETY: a valid map element that only the calling program uses.
-    let pointers = unsafe { (&raw mut (*scratch).name_pointers).cast::<u64>() };
     for index in 0..NOTED_NAMES {
-        let mut name = name(context, index);
-        // SAFETY: a valid map element.
-        let before = unsafe { (*in_flight).names[index] };
-        let difference = name.inode ^ before.inode
-            | u64::from(name.dev ^ before.dev)
-            | u64::from(name.mode ^ before.mode)
-            | u64::from(name.uid ^ before.uid)
-            | u64::from(name.gid ^ before.gid)
-            | u64::from(name.rdev ^ before.rdev)
-            | u64::from(name.role ^ before.role);
-        name.changed = is_set(difference) as u8;
-        let pointer = pointer(at_entry(context, index), offset!(names_name));
-        // SAFETY: as above, and `index` is below the array's length.
-        unsafe { pointers.add(index).write_volatile(pointer) };
-        let mut same = index as u64 + 1;
-        for earlier in (0..index).rev() {
-            // SAFETY: as above.
-            let other = unsafe { pointers.add(earlier).read_volatile() };
-            let equal = 1 - is_set(other ^ pointer);
-            same = same * (1 - equal) + (earlier as u64 + 1) * equal;
-        }
-        name.name = (same * is_set(pointer)) as u8;
-        // SAFETY: `within` left room for all of them.
-        unsafe {
-            place(scratch, at + HEADER)
-                .cast::<NameFacts>()
-                .add(index)
-                .write_unaligned(name);
-        }
+        compare(scratch, in_flight, context, at, index);
     }
     grow(scratch, BYTES);
     seal(scratch, label, 0);
+}
+
+/// Writes the entry `index` at its place behind `at`, and says in it whether it is new and which one has its name. A function
+/// of its own, and pointers in the map: the stack, which callers and callees share, is too small for more on Linux 6.1.
+#[inline(never)]
+fn compare(scratch: *mut Scratch, in_flight: *const InFlight, context: u64, at: u64, index: usize) {
+    let mut name = name(context, index);
+    // SAFETY: valid map elements, the one of the calling program's own; `index` is below the lengths of both arrays.
+    let (before, pointers) = unsafe {
+        (
+            &(*in_flight).names[index],
+            (&raw mut (*scratch).name_pointers).cast::<u64>(),
+        )
+    };
+    let difference = name.inode ^ before.inode
+        | u64::from(name.dev ^ before.dev)
+        | u64::from(name.mode ^ before.mode)
+        | u64::from(name.uid ^ before.uid)
+        | u64::from(name.gid ^ before.gid)
+        | u64::from(name.rdev ^ before.rdev)
+        | u64::from(name.role ^ before.role);
+    name.changed = is_set(difference) as u8;
+    let pointer = pointer(at_entry(context, index), offset!(names_name));
+    // SAFETY: as above.
+    unsafe { pointers.add(index).write_volatile(pointer) };
+    let mut same = index as u64 + 1;
+    for earlier in (0..index).rev() {
+        // SAFETY: as above.
+        let other = unsafe { pointers.add(earlier).read_volatile() };
+        let equal = 1 - is_set(other ^ pointer);
+        same = same * (1 - equal) + (earlier as u64 + 1) * equal;
+    }
+    name.name = (same * is_set(pointer)) as u8;
+    // SAFETY: `within` left room for all of them.
+    unsafe {
+        place(scratch, at + HEADER)
+            .cast::<NameFacts>()
+            .add(index)
+            .write_unaligned(name);
+    }
 }
 
 /// 1 for anything but 0, without a branch, which would be another path for the verifier.
