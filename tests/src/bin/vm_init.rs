@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -99,6 +100,8 @@ fn run() -> anyhow::Result<()> {
             eprintln!("{place} is not mounted");
         }
     }
+    // Where it is the image's own, only root could write there.
+    fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777))?;
     fs::create_dir_all("/run/lock")?;
     sethostname("vm").context("cannot set the host's name")?;
     bring_up_loopback().context("cannot bring the loopback interface up")?;
