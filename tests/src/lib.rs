@@ -18,6 +18,7 @@ pub mod journal;
 pub mod listener;
 pub mod lock;
 pub mod process;
+pub mod prometheus;
 pub mod requirement;
 pub mod ring;
 pub mod storm;

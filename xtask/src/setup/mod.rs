@@ -19,7 +19,7 @@ pub(crate) use test_tools::environment as test_tools_environment;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Also fetch what the tests compare with: ausearch and auditctl, promtool
+    /// Also fetch what the tests compare with: ausearch and auditctl, Prometheus and promtool
     #[arg(long)]
     tests: bool,
 }

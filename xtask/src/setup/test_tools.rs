@@ -1,5 +1,5 @@
-//! The programs that tests compare with: ausearch and auditctl as oracles for formats and rules, promtool for metrics,
-//! strace for calls.
+//! The programs that tests compare with or run: ausearch and auditctl as oracles for formats and rules, Prometheus and its
+//! promtool for metrics, rules and dashboards, strace for calls.
 //!
 //! Unpacked under target/test-tools rather than installed: installing auditd would start its service, which changes
 //! the kernel's audit state.
@@ -12,7 +12,7 @@ use super::debian::{Debian, machine_suite};
 use crate::{step, workspace};
 
 /// Programs and the packages that hold them; libraries that a program needs come with it.
-const TOOLS: [(&str, &[&str]); 4] = [
+const TOOLS: [(&str, &[&str]); 5] = [
     (
         "ausearch",
         &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
@@ -21,6 +21,7 @@ const TOOLS: [(&str, &[&str]); 4] = [
         "auditctl",
         &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
     ),
+    ("prometheus", &["prometheus"]),
     ("promtool", &["prometheus"]),
     ("strace", &["strace", "libunwind8"]),
 ];
