@@ -10,11 +10,15 @@ mod suite;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use self::image::Image;
@@ -77,14 +81,18 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     setup::for_build()?;
     setup::for_tests();
     let began = Instant::now();
-    let machines = Machines::prepare()?;
-    let mut results = Results::default();
-    for kernel in kernels {
-        results.add(machines.run(kernel, &options, &|test| {
-            arguments.filters.is_empty()
-                || arguments.filters.iter().any(|filter| test.matches(filter))
-        })?);
-    }
+    let chosen = |test: &Test| {
+        arguments.filters.is_empty() || arguments.filters.iter().any(|filter| test.matches(filter))
+    };
+    let jobs: Vec<Job<'_>> = kernels
+        .iter()
+        .map(|kernel| Job {
+            kernel,
+            options: &options,
+            chosen: &chosen,
+        })
+        .collect();
+    let results = Machines::prepare()?.run(&jobs)?;
     println!();
     println!("ran for {}", step::words(began.elapsed()));
     for failed in &results.failed {
@@ -129,24 +137,42 @@ const CHOICE_WITH_OPTIONS: [&str; 2] = ["commands", "sockets"];
 
 /// Runs the choice, and the tests of these names, on each kernel.
 pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
-    let machines = Machines::prepare()?;
-    let mut results = Results::default();
-    for (series, _) in KERNEL_SERIES {
-        results.add(machines.run(series, &[], &|test| {
-            names.contains(&test.name) || CHOICE.iter().any(|filter| test.matches(filter))
-        })?);
-    }
-    for option in [BootOption::AuditOn, BootOption::Lockdown] {
-        results.add(machines.run(MIDDLE, &[option], &|test| {
-            CHOICE_WITH_OPTIONS.contains(&test.program.as_str())
-        })?);
-    }
-    Ok(results)
+    let plain = |test: &Test| {
+        names.contains(&test.name) || CHOICE.iter().any(|filter| test.matches(filter))
+    };
+    let with_option = |test: &Test| CHOICE_WITH_OPTIONS.contains(&test.program.as_str());
+    let mut jobs: Vec<Job<'_>> = KERNEL_SERIES
+        .iter()
+        .map(|(series, _)| Job {
+            kernel: series,
+            options: &[],
+            chosen: &plain,
+        })
+        .collect();
+    jobs.extend(
+        [&[BootOption::AuditOn], &[BootOption::Lockdown]].map(|options| Job {
+            kernel: MIDDLE,
+            options,
+            chosen: &with_option,
+        }),
+    );
+    Machines::prepare()?.run(&jobs)
 }
 
 /// Runs the tests of these names on one kernel.
 pub(crate) fn run_named(names: &[String]) -> anyhow::Result<Results> {
-    Machines::prepare()?.run(MIDDLE, &[], &|test| names.contains(&test.name))
+    Machines::prepare()?.run(&[Job {
+        kernel: MIDDLE,
+        options: &[],
+        chosen: &|test| names.contains(&test.name),
+    }])
+}
+
+/// Tests to run on one kernel.
+pub(crate) struct Job<'a> {
+    kernel: &'a str,
+    options: &'a [BootOption],
+    chosen: &'a (dyn Fn(&Test) -> bool + Sync),
 }
 
 /// All that virtual machines share.
@@ -154,7 +180,7 @@ pub(crate) struct Machines {
     emulator: Emulator,
     suite: Suite,
     folder: PathBuf,
-    /// Held while machines may run: they share files, and would only slow each other down.
+    /// Held while machines may run: those of another run would write the same files, and slow these down.
     _lock: File,
 }
 
@@ -180,27 +206,55 @@ impl Machines {
         })
     }
 
-    /// Runs the tests that `chosen` says on one kernel: what lasts until reboot in a machine of its own each, all others
-    /// in one.
-    pub(crate) fn run(
-        &self,
-        kernel: &str,
-        options: &[BootOption],
-        chosen: &dyn Fn(&Test) -> bool,
-    ) -> anyhow::Result<Results> {
-        let image = setup::kernel_image(kernel)?;
+    /// Does all jobs, as many at a time as this machine can emulate without one taking time from another: what takes
+    /// long in them, the kernel's verifier, keeps one processor busy.
+    pub(crate) fn run(&self, jobs: &[Job<'_>]) -> anyhow::Result<Results> {
+        // One after the other, as fetching takes the package manager's lock.
+        let images = jobs
+            .iter()
+            .map(|job| setup::kernel_image(job.kernel))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let workers = thread::available_parallelism().map_or(1, NonZero::get);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut results = Results::default();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((job, image)) = jobs.get(index).zip(images.get(index)) else {
+                    return Ok(results);
+                };
+                results.add(self.run_job(job, image)?);
+            }
+        };
+        thread::scope(|scope| {
+            let running: Vec<_> = (0..workers.min(jobs.len()))
+                .map(|_| scope.spawn(work))
+                .collect();
+            let mut results = Results::default();
+            for worker in running {
+                let done: anyhow::Result<Results> = worker
+                    .join()
+                    .map_err(|_| anyhow!("running a virtual machine panicked"))?;
+                results.add(done?);
+            }
+            Ok(results)
+        })
+    }
+
+    /// What lasts until reboot gets a machine of its own each, all others share one.
+    fn run_job(&self, job: &Job<'_>, kernel_image: &Path) -> anyhow::Result<Results> {
         let (apart, together): (Vec<&Test>, Vec<&Test>) = self
             .suite
             .tests
             .iter()
-            .filter(|test| chosen(test))
+            .filter(|test| (job.chosen)(test))
             .partition(|test| test.lasts_until_reboot());
         let boots = std::iter::once(together)
             .chain(apart.into_iter().map(|test| vec![test]))
             .filter(|tests| !tests.is_empty());
         let mut results = Results::default();
         for tests in boots {
-            self.boot(kernel, &image, options, &tests, &mut results)?;
+            self.boot(job, kernel_image, &tests, &mut results)?;
         }
         ensure!(
             !(results.passed.is_empty()
@@ -213,23 +267,22 @@ impl Machines {
 
     fn boot(
         &self,
-        kernel: &str,
+        job: &Job<'_>,
         kernel_image: &Path,
-        options: &[BootOption],
         tests: &[&Test],
         results: &mut Results,
     ) -> anyhow::Result<()> {
-        let image = self.folder.join("initramfs");
-        let words: Vec<&str> = options.iter().map(|option| option.word()).collect();
-        let label = [&[kernel.rsplit('/').next().unwrap_or(kernel)], &words[..]]
-            .concat()
-            .join(" ");
+        let words: Vec<&str> = job.options.iter().map(|option| option.word()).collect();
+        let kernel = job.kernel.rsplit('/').next().unwrap_or(job.kernel);
+        let label = [&[kernel], &words[..]].concat().join(" ");
+        let file_name = label.replace(' ', "-");
+        let image = self.folder.join(format!("initramfs-{file_name}"));
         let machine = Machine {
             emulator: &self.emulator,
             kernel: kernel_image,
             image: &image,
             options: &words,
-            console: self.folder.join("console"),
+            console: self.folder.join(format!("console-{file_name}")),
         };
         let mut left = tests.to_vec();
         for boots_left in (0..BOOTS).rev() {
@@ -243,6 +296,7 @@ impl Machines {
                 results,
             };
             let ran = machine.run(|message| progress.take(message));
+            let _ = fs::remove_file(&image); // Of little use, and large.
             if let Some(error) = progress.error.take() {
                 bail!("in the virtual machine: {error}");
             }
@@ -368,10 +422,12 @@ impl<'a> Progress<'a, '_> {
             "PASS"
         };
         let seconds = message["milliseconds"].as_f64().unwrap_or_default() / 1000.0;
-        println!("{word:>12} [{seconds:>8.3}s] {}: {name}", self.label);
+        let mut said = format!("{word:>12} [{seconds:>8.3}s] {}: {name}\n", self.label);
         for line in message["output"].as_str().unwrap_or_default().lines() {
-            println!("    {line}");
+            said += &format!("    {line}\n");
         }
+        // At once, as other machines report as well.
+        print!("{said}");
     }
 
     /// The tests without a result.
