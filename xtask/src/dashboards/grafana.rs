@@ -221,7 +221,8 @@ impl Panel {
                 "stat",
                 json!({
                     "reduceOptions": now, "colorMode": "background", "graphMode": "area",
-                    "justifyMode": "auto", "orientation": "auto", "textMode": "auto",
+                    "justifyMode": "auto", "orientation": "auto", "textMode": "auto", "wideLayout": true,
+                    "showPercentChange": false, "percentChangeColorMode": "standard",
                 }),
             ),
             Kind::BarGauge => (
@@ -230,6 +231,7 @@ impl Panel {
                     "reduceOptions": now, "displayMode": "gradient", "orientation": "horizontal",
                     "showUnfilled": true, "valueMode": "color", "namePlacement": "auto",
                     "sizing": "auto", "minVizHeight": 16, "minVizWidth": 8, "maxVizHeight": 300,
+                    "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": false},
                 }),
             ),
             Kind::Heatmap => (
@@ -258,9 +260,8 @@ impl Panel {
             Kind::Table => (
                 "table",
                 json!({
-                    "showHeader": true, "cellHeight": "sm",
+                    "showHeader": true, "cellHeight": "sm", "frameIndex": 0,
                     "sortBy": [{"displayName": self.columns[0].title, "desc": true}],
-                    "footer": {"show": false, "reducer": ["sum"], "countRows": false, "fields": ""},
                 }),
             ),
         }
@@ -488,7 +489,7 @@ fn variables() -> Value {
         let query = format!("label_values(audit_collector_build_info{{{after}}}, {label})");
         json!({
             "name": name, "label": title, "type": "query", "datasource": datasource(),
-            "query": {"query": query, "refId": name, "qryType": 1}, "definition": query,
+            "query": {"query": query, "refId": name, "qryType": 1},
             "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": all,
             "current": {"text": "All", "value": "$__all"}, "hide": 0, "regex": "", "options": [],
             "skipUrlSync": false,
@@ -498,7 +499,7 @@ fn variables() -> Value {
         {
             "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
             "refresh": 1, "multi": false, "includeAll": false, "hide": 0, "regex": "", "options": [],
-            "current": {}, "skipUrlSync": false,
+            "skipUrlSync": false,
         },
         // Many have no such label, which an empty value matches.
         of_label("cluster", "cluster", "Cluster", ".*", ""),

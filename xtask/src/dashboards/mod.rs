@@ -1,4 +1,4 @@
-//! `cargo xtask dashboards [check]`: Grafana's dashboards and Prometheus' rules, generated from code.
+//! `cargo xtask dashboards [check|schema]`: Grafana's dashboards and Prometheus' rules, generated from code.
 //!
 //! Owns what is in `dashboards/` except runbooks, the rules' tests, provisioning and screenshots, which are written by
 //! hand. What a panel colours and what an alert fires on come from the same [`alerts`] and `thresholds`.
@@ -11,6 +11,7 @@ mod grafana;
 mod host;
 mod losses;
 mod rules;
+mod schema;
 mod thresholds;
 
 #[cfg(test)]
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
 enum Action {
     /// Fail where a generated file is not what the code makes
     Check,
+    /// Write the JSON Schema that tests hold the dashboards to, from Grafana's own types; needs Node.js
+    Schema,
 }
 
 /// A generated file, by its place in the repository.
@@ -45,6 +48,7 @@ struct Generated {
 pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match arguments.action {
         Some(Action::Check) => check()?,
+        Some(Action::Schema) => schema::write()?,
         None => write()?,
     }
     Ok(ExitCode::SUCCESS)
@@ -78,14 +82,18 @@ fn write() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn generated() -> Vec<Generated> {
-    let boards = [
+/// Every dashboard.
+fn boards() -> [grafana::Board; 4] {
+    [
         fleet::board(),
         host::board(),
         losses::board(),
         delivery::board(),
-    ];
-    let mut files: Vec<Generated> = boards
+    ]
+}
+
+fn generated() -> Vec<Generated> {
+    let mut files: Vec<Generated> = boards()
         .iter()
         .map(|board| Generated {
             path: board.path,

@@ -9,7 +9,8 @@ use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
 
 use super::alerts::alerts;
-use super::{delivery, fleet, generated, host, losses, rules};
+use super::grafana::Board;
+use super::{generated, rules};
 use crate::workspace;
 
 /// What Grafana and other exporters bring, or what is recorded; the rest are metrics of ours.
@@ -17,13 +18,7 @@ const OURS: &str = "audit_collector_";
 
 /// Every dashboard.
 fn boards() -> Vec<Value> {
-    let all = [
-        fleet::board(),
-        host::board(),
-        losses::board(),
-        delivery::board(),
-    ];
-    all.iter().map(super::grafana::Board::json).collect()
+    super::boards().iter().map(Board::json).collect()
 }
 
 /// The panels of a dashboard but for its headings.

@@ -7,6 +7,7 @@ mod debian;
 mod emulator;
 mod kernel;
 mod linker;
+mod node;
 mod test_tools;
 
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use crate::step;
 
 pub(crate) use emulator::Emulator;
 pub(crate) use kernel::{SERIES as KERNEL_SERIES, ensure as kernel_image};
+pub(crate) use node::ensure as npm;
 pub(crate) use test_tools::environment as test_tools_environment;
 
 #[derive(clap::Args)]
