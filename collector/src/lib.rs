@@ -24,6 +24,7 @@ pub mod command;
 pub mod config;
 pub mod core;
 pub mod correlate;
+mod digits;
 pub mod enrich;
 pub mod event;
 pub mod http;

@@ -108,7 +108,7 @@ impl<'a> Iterator for Fields<'a> {
             let word = &self.rest[start..];
             let end = word
                 .iter()
-                .position(|byte| is_space(*byte) || *byte == b'=')
+                .position(|byte| ENDS_NAME[usize::from(*byte)])
                 .unwrap_or(word.len());
             if word.get(end) != Some(&b'=') || end == 0 {
                 // A word, or a value without a name: neither is a field.
@@ -174,20 +174,29 @@ pub fn decode_untrusted<'a>(name: &[u8], value: Value<'a>) -> Option<Cow<'a, [u8
 
 /// The bytes `text` is the hex of; none where it is not pairs of the digits the kernel uses (`0-9A-F`).
 pub fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
-    fn digit(byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'A'..=b'F' => Some(byte - b'A' + 10),
-            _ => None,
-        }
-    }
-    if !text.len().is_multiple_of(2) {
+    let (pairs, []) = text.as_chunks::<2>() else {
         return None;
-    }
-    text.chunks_exact(2)
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect()
+    };
+    let mut bytes = Vec::with_capacity(pairs.len());
+    let mut all = 0;
+    bytes.extend(pairs.iter().map(|[high, low]| {
+        let (high, low) = (HEX[usize::from(*high)], HEX[usize::from(*low)]);
+        all |= high | low;
+        high << 4 | low
+    }));
+    (all < 16).then_some(bytes)
 }
+
+/// The values of the hex digits that the kernel uses, 0xff for what is none.
+const HEX: [u8; 256] = {
+    let mut values = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 /// Whether fields called `name` hold strings that may be hex.
 fn is_untrusted(name: &[u8]) -> bool {
@@ -235,6 +244,24 @@ const fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0
 }
 
+/// Whether a byte ends the name of a field.
+const ENDS_NAME: [bool; 256] = {
+    let mut ends = ENDS_BARE;
+    ends[b'=' as usize] = true;
+    ends
+};
+
+/// Whether a byte ends a value without quotes.
+const ENDS_BARE: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        ends[byte] = is_space(byte as u8);
+        byte += 1;
+    }
+    ends
+};
+
 /// The value `text` begins with, and what follows it.
 fn take_value<'a>(name: &[u8], text: &'a [u8]) -> (Value<'a>, &'a [u8]) {
     match text.first() {
@@ -260,7 +287,7 @@ fn take_value<'a>(name: &[u8], text: &'a [u8]) -> (Value<'a>, &'a [u8]) {
         _ => {
             let end = text
                 .iter()
-                .position(|byte| is_space(*byte))
+                .position(|byte| ENDS_BARE[usize::from(*byte)])
                 .unwrap_or(text.len());
             (Value::Bare(&text[..end]), &text[end..])
         }

@@ -4,10 +4,9 @@
 //! [`crate::audit::fields`] for what is in them. Does no I/O, allocates once per part of a record, never panics
 //! on any bytes.
 
-use std::io::Write as _;
-
 use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
 use crate::clock::TimeMs;
+use crate::digits;
 
 /// What parts the kernel's text from auditd's in an enriched log (`log_format = ENRICHED`, auditd.conf(5)).
 const ENRICHMENT: u8 = 0x1d;
@@ -108,13 +107,15 @@ pub fn write_log_line(record: &Record, out: &mut Vec<u8>) {
         out.push(b' ');
     }
     let Stamp { time, serial } = record.stamp;
-    let (seconds, ms) = (time.0 / 1000, time.0 % 1000);
-    write!(
-        out,
-        "type={} msg=audit({seconds}.{ms:03}:{}): ",
-        record.record_type, serial.0
-    )
-    .expect("writing to a vector cannot fail");
+    out.extend_from_slice(b"type=");
+    append_type(out, record.record_type);
+    out.extend_from_slice(b" msg=audit(");
+    digits::decimal(out, time.0 / 1000);
+    out.push(b'.');
+    digits::padded(out, time.0 % 1000, 3);
+    out.push(b':');
+    digits::decimal(out, serial.0);
+    out.extend_from_slice(b"): ");
     extend_on_one_line(out, &record.body, b' ');
     if let Some(enrichment) = &record.enrichment {
         out.push(ENRICHMENT);
@@ -123,9 +124,28 @@ pub fn write_log_line(record: &Record, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// As libaudit prints it, like the type's `Display`.
+fn append_type(out: &mut Vec<u8>, record_type: RecordType) {
+    match record_type.name() {
+        Some(name) => out.extend_from_slice(name.as_bytes()),
+        None => {
+            out.extend_from_slice(b"UNKNOWN[");
+            digits::decimal(out, record_type.0);
+            out.push(b']');
+        }
+    }
+}
+
 fn extend_on_one_line(out: &mut Vec<u8>, text: &[u8], separator: u8) {
     let start = out.len();
     out.extend_from_slice(text);
+    // Without an early end to the loop, the compiler looks at many bytes at once.
+    let control = text
+        .iter()
+        .fold(false, |found, byte| found | (*byte < b' '));
+    if !control {
+        return;
+    }
     for byte in &mut out[start..] {
         match *byte {
             b'\n' | b'\r' | 0 => *byte = b' ',

@@ -4,7 +4,7 @@
 //! lines on every machine.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::probe::texts::TextMirror;
 use crate::verify::Sampling;
 
 /// The longest line of a log that is read as one, in bytes; longer ones are cut there and what is left counts as malformed.
-const LINE_LIMIT: u64 = 1 << 20;
+const LINE_LIMIT: usize = 1 << 20;
 /// How many lines pass between two looks at what has timed out.
 const LINES_PER_TICK: u64 = 256;
 /// A stamp this far behind the newest begins another log, not a late record.
@@ -123,14 +123,11 @@ impl Replay {
         let mut lines = 0_u64;
         loop {
             line.clear();
-            let read = (&mut input)
-                .take(LINE_LIMIT)
-                .read_until(b'\n', &mut line)
-                .map_err(|source| ReplayError::Read {
-                    path: path.to_owned(),
-                    source,
-                })?;
-            if read == 0 {
+            read_line(&mut input, &mut line).map_err(|source| ReplayError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+            if line.is_empty() {
                 return Ok(());
             }
             if line.trim_ascii().is_empty() {
@@ -196,6 +193,51 @@ impl Replay {
     }
 }
 
+/// Appends to `line` what comes up to the next line end, that included, and not more than [`LINE_LIMIT`] makes room for;
+/// nothing at the end of the input. As [`BufRead::read_until`], whose search is a slower one.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
+    while line.len() < LINE_LIMIT {
+        let available = match input.fill_buf() {
+            Ok(available) => available,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let room = LINE_LIMIT - line.len();
+        let available = &available[..available.len().min(room)];
+        let end = memchr::memchr(b'\n', available).map(|at| at + 1);
+        let taken = end.unwrap_or(available.len());
+        line.extend_from_slice(&available[..taken]);
+        input.consume(taken);
+        if end.is_some() || taken == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
 fn instant(record: &Record) -> KtimeNs {
     KtimeNs(record.stamp.time.0.saturating_mul(1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_whole_across_the_buffer_and_cut_at_the_limit() {
+        let long = vec![b'x'; LINE_LIMIT];
+        let text = [&b"one\n\n"[..], &long, b"rest\nlast"].concat();
+        let mut input = BufReader::with_capacity(7, text.as_slice());
+        let mut next = || {
+            let mut line = Vec::new();
+            read_line(&mut input, &mut line).unwrap();
+            line
+        };
+        assert_eq!(next(), b"one\n");
+        assert_eq!(next(), b"\n");
+        assert!(next() == long);
+        assert_eq!(next(), b"rest\n");
+        assert_eq!(next(), b"last");
+        assert_eq!(next(), b"");
+    }
 }

@@ -42,6 +42,11 @@ pub(super) enum Stamped {
 impl GivenBack {
     const CAPACITY: usize = 262_144;
 
+    /// Whether no event is remembered that a late one could replace.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty() && self.by_stamp.is_empty()
+    }
+
     pub(super) fn remember(
         &mut self,
         key: MatchKey,

@@ -175,6 +175,9 @@ impl Correlator {
         } else {
             0
         };
+        if self.has_nothing_to_match() {
+            return self.emit_unwatched(event, part, now, out);
+        }
         let fields = event.records.iter().find_map(SyscallFields::from_record);
         let stamp = self.offset.monotonic(event.stamp.time);
         // Whatever the witness saw is matched, also where it is not known to have been watching.
@@ -494,6 +497,12 @@ impl Correlator {
     fn next_late_part(&mut self) -> u16 {
         self.late_parts = self.late_parts.wrapping_add(1).max(1);
         self.late_parts
+    }
+
+    /// Whether there is no witness, nor anything that one has left: whatever comes is of the audit stream alone.
+    fn has_nothing_to_match(&self) -> bool {
+        let observed = self.observations.len() + self.operations.len();
+        self.witness.is_none() && observed == 0 && self.given_back.is_empty()
     }
 
     fn may_have_observation(

@@ -76,7 +76,6 @@ impl Operations {
         self.by_thread.remove(&thread)
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_thread.len()
     }

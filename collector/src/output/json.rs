@@ -9,10 +9,9 @@ mod operations;
 mod record;
 mod writer;
 
-use std::fmt;
-
 use crate::audit::record::Serial;
 use crate::clock::TimeMs;
+use crate::digits;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, EventId, Loss, LossUnit, Output, State, StateChange};
 use crate::output::identity::Identity;
@@ -55,7 +54,7 @@ impl JsonRenderer {
 
     fn event(&mut self, event: &Event, line: &mut Object<'_>) {
         line.string("kind", "event");
-        line.plain("id", self.id(event.id));
+        line.written("id", |out| self.id(event.id).append(out));
         match event.serial {
             Some(serial) => line.number("serial", serial.0),
             None => {
@@ -63,14 +62,14 @@ impl JsonRenderer {
                 between(event.between, line);
             }
         }
-        line.plain("time", Rfc3339(event.time));
+        line.written("time", |out| append_rfc3339(event.time, out));
         let mut records = event.audit.iter().flat_map(|audit| &audit.records);
         match records.next().and_then(|record| record.node.as_deref()) {
             Some(node) => line.bytes("host", node),
             None => line.string("host", &self.identity.host),
         }
         if let Some(earlier) = event.supersedes {
-            line.plain("supersedes", self.id(earlier));
+            line.written("supersedes", |out| self.id(earlier).append(out));
         }
         event::write(event, self.users.as_mut(), line);
     }
@@ -98,8 +97,8 @@ impl JsonRenderer {
         }
         match loss.span {
             Some((from, to)) => line.array("span", |array| {
-                array.plain(Rfc3339(from));
-                array.plain(Rfc3339(to));
+                array.written(|out| append_rfc3339(from, out));
+                array.written(|out| append_rfc3339(to, out));
             }),
             None => line.null("span"),
         }
@@ -118,7 +117,7 @@ impl JsonRenderer {
         let (boot, told) = (&self.identity.boot_id, self.told);
         line.string("id", &format!("{boot}:{letter}{}.{told}", time.0));
         line.null("serial");
-        line.plain("time", Rfc3339(time));
+        line.written("time", |out| append_rfc3339(time, out));
         line.string("host", &self.identity.host);
     }
 
@@ -170,41 +169,52 @@ pub(super) struct Id<'a> {
     pub(super) id: EventId,
 }
 
-impl fmt::Display for Id<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let boot = self.boot;
+impl Id<'_> {
+    pub(super) fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.boot.as_bytes());
         match self.id {
             EventId::Audit { time, serial, part } => {
-                write!(f, "{boot}:{}.{}", time.0, serial.0)?;
-                match part {
-                    0 => Ok(()),
-                    part => write!(f, ".{part}"),
+                out.push(b':');
+                digits::decimal(out, time.0);
+                out.push(b'.');
+                digits::decimal(out, serial.0);
+                if part > 0 {
+                    out.push(b'.');
+                    digits::decimal(out, part);
                 }
             }
             EventId::Ebpf {
                 taken,
                 cpu,
                 sequence,
-            } => write!(f, "{boot}:e{}.{cpu}.{sequence}", taken.0),
+            } => {
+                out.extend_from_slice(b":e");
+                digits::decimal(out, taken.0);
+                out.push(b'.');
+                digits::decimal(out, cpu);
+                out.push(b'.');
+                digits::decimal(out, sequence);
+            }
         }
     }
 }
 
-/// A time as RFC 3339 writes it, in UTC with milliseconds.
-struct Rfc3339(TimeMs);
-
-impl fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, ms) = (self.0.0 / 1_000, self.0.0 % 1_000);
-        let (days, second) = (seconds / 86_400, seconds % 86_400);
-        let (year, month, day) = civil(days);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}Z",
-            second / 3_600,
-            second / 60 % 60,
-            second % 60
-        )
+/// Appends a time as RFC 3339 writes it, in UTC with milliseconds.
+fn append_rfc3339(time: TimeMs, out: &mut Vec<u8>) {
+    let (seconds, ms) = (time.0 / 1_000, time.0 % 1_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    for (number, width, behind) in [
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (second / 3_600, 2, b':'),
+        (second / 60 % 60, 2, b':'),
+        (second % 60, 2, b'.'),
+        (ms, 3, b'Z'),
+    ] {
+        digits::padded(out, number, width);
+        out.push(behind);
     }
 }
 

@@ -81,7 +81,8 @@ impl RawRenderer {
             event.verdict.map_or("?", |verdict| verdict.name()),
         );
         let boot = &self.identity.boot_id;
-        body.display("id", Id { boot, id: event.id });
+        body.name("id");
+        Id { boot, id: event.id }.append(&mut body.0);
         if event.serial.is_none() {
             for (name, serial) in [("after", event.between.0), ("before", event.between.1)] {
                 if let Some(serial) = serial {

@@ -12,6 +12,7 @@ use crate::audit::records::{
     ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
 };
 use crate::audit::types::Standing;
+use crate::digits;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
@@ -315,7 +316,10 @@ impl<'a> Parts<'a> {
                 let from_ebpf = seen.map_or(&[][..], |seen| seen.arguments());
                 let rest = from_ebpf.get(from_audit.len()..).unwrap_or_default();
                 for argument in from_audit.iter().chain(rest) {
-                    array.plain(format_args!("{argument:#x}"));
+                    array.written(|out| {
+                        out.extend_from_slice(b"0x");
+                        digits::hex(out, *argument, 1);
+                    });
                 }
             });
             match success {

@@ -1,6 +1,7 @@
 //! The objects of a call: paths and socket addresses.
 
 use crate::audit::records::{Inode, NameType, PathFields};
+use crate::digits;
 use crate::output::json::writer::Object;
 use crate::output::sockaddr::Sockaddr;
 
@@ -30,16 +31,24 @@ pub(super) fn write_path(path: &PathFields, object: &mut Object<'_>) {
 
 /// Adds what is known of the object of a path.
 pub(super) fn write_inode(inode: &Inode, object: &mut Object<'_>) {
-    let (major, minor) = inode.dev;
     object.number("inode", inode.inode);
-    object.plain("dev", format_args!("{major:02x}:{minor:02x}"));
-    object.plain("mode", format_args!("0{:o}", inode.mode));
+    object.written("dev", |out| append_device(inode.dev, out));
+    object.written("mode", |out| {
+        out.push(b'0');
+        digits::octal(out, inode.mode.into());
+    });
     object.number("ouid", inode.ouid);
     object.number("ogid", inode.ogid);
     if inode.rdev != (0, 0) {
-        let (major, minor) = inode.rdev;
-        object.plain("rdev", format_args!("{major:02x}:{minor:02x}"));
+        object.written("rdev", |out| append_device(inode.rdev, out));
     }
+}
+
+/// Major and minor number, as the kernel prints them.
+fn append_device((major, minor): (u32, u32), out: &mut Vec<u8>) {
+    digits::hex(out, major.into(), 2);
+    out.push(b':');
+    digits::hex(out, minor.into(), 2);
 }
 
 /// Adds what the bytes of a `struct sockaddr` say.

@@ -7,6 +7,8 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
+use crate::digits;
+
 /// An object under construction; [`Object::end`] closes it.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -39,12 +41,13 @@ impl<'a> Object<'a> {
         self.key(name).extend_from_slice(b"null");
     }
 
-    pub(super) fn number(&mut self, name: &str, number: impl Into<i128>) {
-        display(self.key(name), number.into());
+    pub(super) fn number(&mut self, name: &str, number: impl itoa::Integer) {
+        digits::decimal(self.key(name), number);
     }
 
     pub(super) fn boolean(&mut self, name: &str, value: bool) {
-        display(self.key(name), value);
+        let text = if value { "true" } else { "false" };
+        self.key(name).extend_from_slice(text.as_bytes());
     }
 
     pub(super) fn string(&mut self, name: &str, text: &str) {
@@ -64,6 +67,14 @@ impl<'a> Object<'a> {
         let out = self.key(name);
         out.push(b'"');
         display(out, text);
+        out.push(b'"');
+    }
+
+    /// Text that needs no escaping, as `write` appends it.
+    pub(super) fn written(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let out = self.key(name);
+        out.push(b'"');
+        write(out);
         out.push(b'"');
     }
 
@@ -92,10 +103,11 @@ impl<'a> Object<'a> {
         self.array(name, |array| {
             for bytes in list.clone() {
                 let out = array.next();
-                match bytes.map(String::from_utf8_lossy) {
-                    Some(text) => {
-                        exact &= matches!(text, std::borrow::Cow::Borrowed(_));
-                        write_string(out, &text);
+                match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| bytes)) {
+                    Some(Ok(text)) => write_string(out, text),
+                    Some(Err(bytes)) => {
+                        exact = false;
+                        write_string(out, &String::from_utf8_lossy(bytes));
                     }
                     None => out.extend_from_slice(b"null"),
                 }
@@ -148,10 +160,10 @@ impl Array<'_> {
         write_string(self.next(), text);
     }
 
-    pub(super) fn plain(&mut self, text: impl Display) {
+    pub(super) fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let out = self.next();
         out.push(b'"');
-        display(out, text);
+        write(out);
         out.push(b'"');
     }
 
@@ -159,7 +171,7 @@ impl Array<'_> {
     pub(super) fn number(&mut self, number: Option<u32>) {
         let out = self.next();
         match number {
-            Some(number) => display(out, number),
+            Some(number) => digits::decimal(out, number),
             None => out.extend_from_slice(b"null"),
         }
     }
@@ -176,8 +188,57 @@ fn display(out: &mut Vec<u8>, value: impl Display) {
 }
 
 fn write_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text)
-        .expect("a string is always JSON, and writing to a vector cannot fail");
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = position_to_escape(rest) {
+        out.extend_from_slice(&rest[..at]);
+        escape(out, rest[at]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Where the first byte is that cannot stand in a JSON string as it is (RFC 8259, section 7).
+fn position_to_escape(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    /// Sets the top bit of each byte that is zero; of those in front of the first zero byte it is exact (Mycroft).
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & TOPS
+    }
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
+        let found = control | zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c));
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|byte| must_be_escaped(*byte))?;
+    Some(text.len() - rest.len() + at)
+}
+
+const fn must_be_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0c => b'f',
+        b'\r' => b'r',
+        _ => {
+            out.extend_from_slice(b"\\u");
+            return digits::hex(out, byte.into(), 4);
+        }
+    };
+    out.extend_from_slice(&[b'\\', letter]);
 }
 
 fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -193,6 +254,8 @@ fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn written(fill: impl FnOnce(&mut Object<'_>)) -> String {
@@ -228,6 +291,17 @@ mod tests {
         );
     }
 
+    proptest! {
+        #[test]
+        fn strings_are_written_as_serde_json_writes_them(
+            text in prop_oneof!["[ -~]{0,40}", "[\"\\\\a\u{0}-\u{ff}]{0,40}", any::<String>()],
+        ) {
+            let mut out = Vec::new();
+            write_string(&mut out, &text);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+    }
+
     #[test]
     fn nesting_keeps_its_commas() {
         let text = written(|o| {
@@ -239,7 +313,7 @@ mod tests {
             o.array("e", |a| {
                 a.number(Some(1));
                 a.object(|_| ());
-                a.plain(2);
+                a.written(|out| out.push(b'2'));
                 a.number(None);
             });
         });
