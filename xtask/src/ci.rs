@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::{dashboards, policy, setup, step, test, workspace};
+use crate::{dashboards, instructions, policy, setup, step, test, workspace};
 
 pub(crate) fn command() -> anyhow::Result<ExitCode> {
     let began = Instant::now();
@@ -38,6 +38,7 @@ pub(crate) fn command() -> anyhow::Result<ExitCode> {
     }));
     reports.push(step::timed("dependency policy", policy::check));
     reports.push(step::timed("dashboards", dashboards::check));
+    reports.push(step::timed("instructions", instructions::check));
     let mut tally = None;
     reports.push(step::timed("tests", || {
         let result = test::run(None)?;

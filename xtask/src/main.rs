@@ -8,6 +8,7 @@ mod build;
 mod ci;
 mod dashboards;
 mod demo;
+mod instructions;
 mod metrics;
 mod policy;
 mod run;
@@ -43,7 +44,9 @@ enum Command {
     Test(test::Arguments),
     /// Run the tests on the kernel on other kernels, each in a virtual machine
     Vm(vm::Arguments),
-    /// What CI runs: format, clippy, documentation, dependency policy, tests
+    /// Count the instructions that a replayed record costs; more than 5 % above what is recorded fails
+    Instructions(instructions::Arguments),
+    /// What CI runs: format, clippy, documentation, dependency policy, instructions, tests
     Ci,
     /// Write docs/metrics.md from what the collector serves; a test fails where it is stale
     Metrics,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::command(),
         Command::Test(arguments) => test::command(&arguments),
         Command::Vm(arguments) => vm::command(&arguments),
+        Command::Instructions(arguments) => instructions::command(&arguments),
         Command::Ci => ci::command(),
         Command::Metrics => metrics::command(),
         Command::Dashboards(arguments) => dashboards::command(&arguments),

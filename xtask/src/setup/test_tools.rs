@@ -1,5 +1,6 @@
 //! The programs that tests compare with or run: ausearch and auditctl as oracles for formats and rules, Prometheus and its
-//! promtool for metrics, rules and dashboards, strace for calls.
+//! promtool for metrics, rules and dashboards, strace for calls, valgrind for counting
+//! instructions.
 //!
 //! Unpacked under target/test-tools rather than installed: installing auditd would start its service, which changes
 //! the kernel's audit state.
@@ -12,7 +13,7 @@ use super::debian::{Debian, machine_suite};
 use crate::{step, workspace};
 
 /// Programs and the packages that hold them; libraries that a program needs come with it.
-const TOOLS: [(&str, &[&str]); 5] = [
+const TOOLS: [(&str, &[&str]); 6] = [
     (
         "ausearch",
         &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
@@ -24,6 +25,7 @@ const TOOLS: [(&str, &[&str]); 5] = [
     ("prometheus", &["prometheus"]),
     ("promtool", &["prometheus"]),
     ("strace", &["strace", "libunwind8"]),
+    ("valgrind", &["valgrind"]),
 ];
 
 pub(super) fn ensure() -> anyhow::Result<()> {
@@ -65,6 +67,10 @@ pub(crate) fn environment() -> anyhow::Result<Vec<(&'static str, OsString)>> {
             .chain(["usr/lib", "lib"].map(|lib| folder.join(lib).join(&triplet)))
             .collect::<Vec<_>>();
         environment.push(("LD_LIBRARY_PATH", env::join_paths(libraries)?));
+        let valgrind = folder.join("usr/libexec/valgrind");
+        if valgrind.is_dir() {
+            environment.push(("VALGRIND_LIB", valgrind.into()));
+        }
     }
     Ok(environment)
 }

@@ -1,0 +1,203 @@
+//! `cargo xtask instructions`: how many instructions a replayed record costs, against what is recorded.
+//!
+//! Counted by valgrind's callgrind, which says the same on a busy machine as on an idle one: two replays of one log of different
+//! length, so that the difference is the records' alone. More than [`ALLOWED`] above the recorded figure fails, unless the record is
+//! changed in the same commit. The figures are of one compiler and of x86_64; elsewhere they are printed and compared with nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::build::{Profile, build};
+use crate::{setup, step, workspace};
+
+/// How far above what is recorded a figure may be, as a part of it.
+const ALLOWED: f64 = 0.05;
+/// How often the corpus is repeated in the two logs: behind the first, buffers and tables have their size.
+const REPEATS: (u64, u64) = (10, 30);
+/// The formats of the output.
+const FORMATS: [&str; 2] = ["json", "raw"];
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Write the figures to xtask/instructions.json rather than compare with it
+    #[arg(long)]
+    record: bool,
+}
+
+/// What xtask/instructions.json holds.
+#[derive(Deserialize, Serialize)]
+struct Recorded {
+    /// The compiler's version.
+    rustc: String,
+    /// Instructions for one record, by the format of the output.
+    per_record: BTreeMap<String, u64>,
+}
+
+pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.record {
+        let counted = count()?;
+        let text = serde_json::to_string_pretty(&counted)? + "\n";
+        fs::write(record(), text).context("cannot write xtask/instructions.json")?;
+    } else {
+        check()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compares what is counted with what is recorded.
+pub(crate) fn check() -> anyhow::Result<()> {
+    let text = fs::read_to_string(record()).context("cannot read xtask/instructions.json")?;
+    let recorded: Recorded =
+        serde_json::from_str(&text).context("cannot read xtask/instructions.json")?;
+    let counted = count()?;
+    if recorded.rustc != counted.rustc {
+        bail!(
+            "xtask/instructions.json is of rustc {}, and this is {}: compare the two commits with one compiler, \
+             then run `cargo xtask instructions --record` and commit the file",
+            recorded.rustc,
+            counted.rustc
+        );
+    }
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(());
+    }
+    for (format, now) in &counted.per_record {
+        let before = *recorded
+            .per_record
+            .get(format)
+            .with_context(|| format!("xtask/instructions.json has no figure for {format}"))?;
+        ensure!(
+            *now as f64 <= before as f64 * (1.0 + ALLOWED),
+            "a record replayed to {format} costs {now} instructions, {:.1} % more than the {before} recorded: see what made it \
+             so, or, where that is worth it, run `cargo xtask instructions --record` and commit xtask/instructions.json with it",
+            (*now as f64 / before as f64 - 1.0) * 100.0
+        );
+    }
+    Ok(())
+}
+
+fn record() -> PathBuf {
+    workspace::root().join("xtask/instructions.json")
+}
+
+fn count() -> anyhow::Result<Recorded> {
+    setup::for_tests();
+    build(Profile::Release, &["audit-collector"])?;
+    let (rustc, _) = workspace::toolchain()?;
+    let folder = workspace::built().join("instructions");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let corpus = workspace::root().join("collector/testdata/debian12-6.18/records.log");
+    let corpus = fs::read(&corpus).with_context(|| format!("cannot read {}", corpus.display()))?;
+    let short = folder.join("short.log");
+    let long = folder.join("long.log");
+    let mut records = 0;
+    for (file, repeats) in [(&short, REPEATS.0), (&long, REPEATS.1)] {
+        let (log, lines) = repeated(&corpus, repeats)?;
+        fs::write(file, log).with_context(|| format!("cannot write {}", file.display()))?;
+        records = lines - records;
+    }
+    let mut per_record = BTreeMap::new();
+    for format in FORMATS {
+        let instructions = replay(&long, format)?.saturating_sub(replay(&short, format)?);
+        let each = instructions / records;
+        step::announce(&format!(
+            "{each} instructions for a record replayed to {format}"
+        ));
+        per_record.insert(format.to_owned(), each);
+    }
+    Ok(Recorded { rustc, per_record })
+}
+
+/// The corpus `repeats` times, each with later times and serials than the one before, and how many lines that are.
+fn repeated(corpus: &[u8], repeats: u64) -> anyhow::Result<(Vec<u8>, u64)> {
+    let text = String::from_utf8_lossy(corpus);
+    let mut stamps = Vec::new();
+    for line in text.lines() {
+        stamps.push(split_stamp(line).with_context(|| format!("no stamp in {line}"))?);
+    }
+    let span = |value: fn(&Line<'_>) -> u64| {
+        let values = stamps.iter().map(value);
+        values.clone().max().unwrap_or_default() - values.min().unwrap_or_default() + 1
+    };
+    let (ms_span, serial_span) = (span(|line| line.ms), span(|line| line.serial));
+    let mut log = String::new();
+    for repeat in 0..repeats {
+        for line in &stamps {
+            let (ms, serial) = (
+                line.ms + repeat * ms_span,
+                line.serial + repeat * serial_span,
+            );
+            let (seconds, ms) = (ms / 1_000, ms % 1_000);
+            log += &format!("{}{seconds}.{ms:03}:{serial}{}\n", line.before, line.behind);
+        }
+    }
+    Ok((log.into_bytes(), stamps.len() as u64 * repeats))
+}
+
+/// A line taken apart at its stamp.
+struct Line<'a> {
+    before: &'a str,
+    ms: u64,
+    serial: u64,
+    behind: &'a str,
+}
+
+fn split_stamp(line: &str) -> Option<Line<'_>> {
+    let begin = line.find("audit(")? + "audit(".len();
+    let (before, rest) = line.split_at(begin);
+    let end = rest.find(')')?;
+    let (stamp, behind) = rest.split_at(end);
+    let (time, serial) = stamp.split_once(':')?;
+    let (seconds, ms) = time.split_once('.')?;
+    Some(Line {
+        before,
+        ms: seconds.parse::<u64>().ok()? * 1_000 + ms.parse::<u64>().ok()?,
+        serial: serial.parse().ok()?,
+        behind,
+    })
+}
+
+/// How many instructions it takes to replay `log`.
+fn replay(log: &Path, format: &str) -> anyhow::Result<u64> {
+    let counts = log.with_extension("callgrind");
+    let mut valgrind = Command::new("valgrind");
+    for (name, value) in setup::test_tools_environment()? {
+        valgrind.env(name, value);
+    }
+    valgrind
+        .args(["--quiet", "--tool=callgrind"])
+        .arg(format!("--callgrind-out-file={}", counts.display()))
+        .arg(Profile::Release.folder().join("audit-collector"))
+        .args(["replay", "--log", "error", "--format", format])
+        .arg(log)
+        .stdout(Stdio::null());
+    step::output(&mut valgrind)?;
+    let text =
+        fs::read_to_string(&counts).with_context(|| format!("cannot read {}", counts.display()))?;
+    let total = text.lines().find_map(|line| line.strip_prefix("summary: "));
+    let total = total.context("callgrind wrote no summary")?;
+    total
+        .trim()
+        .parse()
+        .with_context(|| format!("callgrind's summary is {total}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_repetition_has_times_and_serials_of_its_own() {
+        let corpus = b"type=A msg=audit(1.998:7): x (1)\ntype=B msg=audit(1.999:9):\n";
+        let (log, lines) = repeated(corpus, 2).unwrap();
+        let wanted = "type=A msg=audit(1.998:7): x (1)\ntype=B msg=audit(1.999:9):\n\
+                      type=A msg=audit(2.000:10): x (1)\ntype=B msg=audit(2.001:12):\n";
+        assert_eq!(String::from_utf8(log).unwrap(), wanted);
+        assert_eq!(lines, 4);
+    }
+}
