@@ -22,6 +22,9 @@ pub const REPORT_VARIABLE: &str = "AUDIT_COLLECTOR_COULD_NOT_RUN";
 /// The word on the command line of the kernels that `cargo xtask vm` starts.
 const DISPOSABLE: &str = "audit_collector.disposable";
 
+/// The word on the command line of one whose clock counts the instructions of its processor.
+const INSTRUCTIONS: &str = "audit_collector.instructions";
+
 /// What a test that needs such a kernel says here; `cargo xtask test` looks for it.
 const VIRTUAL_MACHINE: &str = "needs a virtual machine (`cargo xtask vm`)";
 
@@ -149,8 +152,17 @@ pub fn met(requirements: &[Requirement]) -> bool {
 
 /// Whether this kernel runs in one of `cargo xtask vm`'s machines.
 pub fn in_virtual_machine() -> bool {
+    booted_with(DISPOSABLE)
+}
+
+/// Whether a ns is an instruction here, whatever else the machine under this one has to do.
+pub fn counts_instructions() -> bool {
+    booted_with(INSTRUCTIONS)
+}
+
+fn booted_with(word: &str) -> bool {
     let options = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    options.split_whitespace().any(|word| word == DISPOSABLE)
+    options.split_whitespace().any(|option| option == word)
 }
 
 /// A time limit as it is to be taken here: the processor of a virtual machine is emulated, some ten times as slow.

@@ -45,6 +45,22 @@ fn step_clock(seconds: i64) -> io::Result<()> {
     Ok(())
 }
 
+/// The CPU time of this process so far, in user and in kernel mode.
+///
+/// # Errors
+/// The errno.
+pub fn cpu_time() -> io::Result<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one timespec, which lives for the call.
+    if unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// The current directory as a folder's descriptor.
 pub const AT_FDCWD: i32 = libc::AT_FDCWD;
 

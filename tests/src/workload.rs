@@ -19,6 +19,8 @@ pub struct Report {
     pub results: BTreeMap<i32, u64>,
     /// The processes that made them.
     pub pids: Vec<u32>,
+    /// The CPU time of the process that they took, in ns; only of `open` in one process.
+    pub cpu_ns: u64,
 }
 
 impl Report {

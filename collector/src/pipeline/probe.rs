@@ -86,6 +86,7 @@ impl Loaded {
 
     fn load(config: &EbpfConfig) -> Result<Self, WitnessError> {
         let mut witness = Witness::load(&WitnessConfig {
+            level: hooks::Level::AuditHooks,
             ring_bytes: config.ring_bytes,
             in_flight: config.in_flight,
             text_mirror: text_mirror(config.text_mirror),

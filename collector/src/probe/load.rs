@@ -49,6 +49,8 @@ const BUFFER_REST: Duration = Duration::from_millis(20);
 /// How the witness is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WitnessConfig {
+    /// The most that the programs are to tell, where the kernel lets them.
+    pub level: Level,
     /// Size of the ring: a power of two, and a multiple of the page size.
     pub ring_bytes: u32,
     /// How many calls can be between entry and exit at a time.
@@ -66,6 +68,7 @@ pub struct WitnessConfig {
 impl Default for WitnessConfig {
     fn default() -> Self {
         Self {
+            level: Level::AuditHooks,
             ring_bytes: 8 << 20,
             in_flight: 8192,
             text_mirror: TextMirror::default(),
@@ -192,20 +195,22 @@ impl Witness {
         };
         let records = Records::of(&types);
         let btf = Btf::from_sys_fs().map_err(|error| object_error(error.into()))?;
-        let hooked = types
-            .context_layout()
-            .map_err(WitnessError::from)
-            .and_then(|context| {
-                let mut ebpf = object(config, &offsets(Some(context)), &records)?;
-                let hooks = Hooks::with_decisions(&mut ebpf, &btf)?;
-                Ok((ebpf, hooks))
-            });
+        let with_decisions = || {
+            let context = types.context_layout()?;
+            let mut ebpf = object(config, &offsets(Some(context)), &records)?;
+            let hooks = Hooks::with_decisions(&mut ebpf, &btf)?;
+            Ok((ebpf, hooks))
+        };
+        let hooked = match config.level {
+            Level::Syscalls => Err("not asked for".to_owned()),
+            Level::AuditHooks => with_decisions().map_err(|error: WitnessError| in_words(&error)),
+        };
         let (mut ebpf, mut hooks) = match hooked {
             Ok(hooked) => hooked,
             // The other programs are told that there are none.
-            Err(error) => (
+            Err(reason) => (
                 object(config, &offsets(None), &records)?,
-                Hooks::without_decisions(in_words(&error)),
+                Hooks::without_decisions(reason),
             ),
         };
         hooks.load_others(&mut ebpf, &btf, texts);

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use audit_collector_tests::requirement::REPORT_VARIABLE;
+use audit_collector_tests::requirement::{REPORT_VARIABLE, counts_instructions};
 use audit_collector_tests::sys::bring_up_loopback;
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
@@ -151,11 +151,14 @@ impl Test {
             }
         };
         let mut report = json!({"milliseconds": began.elapsed().as_millis() as u64});
-        if let Some(failure) = failure {
+        // Whoever counts instructions wants to know how many.
+        if failure.is_some() || counts_instructions() {
             let said = fs::read(output)?;
             let last = &said[said.len().saturating_sub(OUTPUT_LIMIT)..];
-            report["failure"] = failure.into();
             report["output"] = String::from_utf8_lossy(last).into();
+        }
+        if let Some(failure) = failure {
+            report["failure"] = failure.into();
         } else if let Ok(lacks) = fs::read_to_string(lacks) {
             // Of `TEST\tWHAT` the second.
             let what: Vec<&str> = lacks

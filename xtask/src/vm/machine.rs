@@ -28,8 +28,38 @@ pub(super) struct Machine<'a> {
     pub(super) image: &'a Path,
     /// Added to the kernel's command line.
     pub(super) options: &'a [&'static str],
+    /// What its clock goes by.
+    pub(super) pace: Pace,
     /// Where the kernel's messages go.
     pub(super) console: PathBuf,
+}
+
+/// What a machine's clock goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// The time of this machine; there are two processors.
+    Time,
+    /// One ns for each instruction of its only processor: what a program takes there does not depend on what else this
+    /// machine has to do.
+    Instructions,
+}
+
+impl Pace {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Time => &["-cpu", "max", "-smp", "2"],
+            // A string instruction counts once for each time it is repeated, so the kernel must copy words and not bytes by
+            // them. Where the processor has nothing to do, the clock jumps to what comes next.
+            Self::Instructions => &[
+                "-cpu",
+                "max,-erms,-fsrm",
+                "-smp",
+                "1",
+                "-icount",
+                "shift=0,sleep=off",
+            ],
+        }
+    }
 }
 
 impl Machine<'_> {
@@ -105,7 +135,8 @@ impl Machine<'_> {
                 "-nic",
                 "none",
             ])
-            .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", MEMORY])
+            .args(["-accel", "tcg", "-m", MEMORY])
+            .args(self.pace.arguments())
             .arg("-serial")
             .arg(format!("file:{}", self.console.display()))
             .args(["-serial", "stdio"])

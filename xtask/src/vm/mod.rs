@@ -22,7 +22,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use self::image::Image;
-use self::machine::Machine;
+use self::machine::{Machine, Pace};
 use self::suite::Suite;
 use crate::setup::{self, Emulator, KERNEL_SERIES};
 use crate::{step, workspace};
@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Boot with lockdown=confidentiality
     #[arg(long)]
     lockdown: bool,
+    /// Have the clock go by the instructions of one processor, for what programs cost
+    #[arg(long)]
+    count_instructions: bool,
     /// Run only the programs of this name (tests/tests/NAME.rs), or the tests whose name contains this
     filters: Vec<String>,
 }
@@ -54,6 +57,8 @@ pub(crate) enum BootOption {
     AuditOn,
     /// What could read or change the kernel's memory is refused, root's BPF programs included.
     Lockdown,
+    /// Nothing to the kernel; it tells programs that the clock counts instructions.
+    CountInstructions,
 }
 
 /// What came of tests in virtual machines.
@@ -77,6 +82,9 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     if arguments.lockdown {
         options.push(BootOption::Lockdown);
+    }
+    if arguments.count_instructions {
+        options.push(BootOption::CountInstructions);
     }
     setup::for_build()?;
     setup::for_tests();
@@ -282,6 +290,11 @@ impl Machines {
             kernel: kernel_image,
             image: &image,
             options: &words,
+            pace: if job.options.contains(&BootOption::CountInstructions) {
+                Pace::Instructions
+            } else {
+                Pace::Time
+            },
             console: self.folder.join(format!("console-{file_name}")),
         };
         let mut left = tests.to_vec();
@@ -364,6 +377,7 @@ impl BootOption {
         match self {
             Self::AuditOn => "audit=1",
             Self::Lockdown => "lockdown=confidentiality",
+            Self::CountInstructions => "audit_collector.instructions",
         }
     }
 }
