@@ -71,6 +71,8 @@ pub(super) struct Image {
     archive: Archive<BufWriter<File>>,
     present: BTreeSet<String>,
     environment: Vec<(&'static str, OsString)>,
+    /// Where the programs are made shorter, beside the image: those of other machines are written at the same time.
+    shorter: PathBuf,
 }
 
 impl Image {
@@ -85,6 +87,7 @@ impl Image {
             archive: Archive::new(BufWriter::new(file)),
             present: BTreeSet::new(),
             environment,
+            shorter: path.with_added_extension("stripped"),
         };
         for folder in FOLDERS {
             image.folder(Path::new("/").join(folder).as_path())?;
@@ -116,7 +119,7 @@ impl Image {
     pub(super) fn built_program(&mut self, built: &Path, path: &str) -> anyhow::Result<()> {
         self.libraries(built)?;
         self.parents(path)?;
-        self.add(path, Entry::Program(&stripped(built)?))
+        self.add(path, Entry::Program(&self.stripped(built)?))
     }
 
     /// Whether something lies at `path`.
@@ -136,6 +139,20 @@ impl Image {
             .finish()
             .context("cannot write the file system")?;
         std::io::Write::flush(&mut file).context("cannot write the file system")
+    }
+
+    /// A program without its debug information, most of its length; as it is where there is no strip.
+    fn stripped(&self, program: &Path) -> anyhow::Result<Vec<u8>> {
+        let mut strip = Command::new("strip");
+        strip
+            .args(["--strip-debug", "-o"])
+            .arg(&self.shorter)
+            .arg(program);
+        let file = match step::output(&mut strip) {
+            Ok(_) => self.shorter.as_path(),
+            Err(_) => program,
+        };
+        fs::read(file).with_context(|| format!("cannot read {}", file.display()))
     }
 
     fn find(&self, program: &str) -> Option<PathBuf> {
@@ -273,21 +290,6 @@ fn loaded(listed: &str) -> anyhow::Result<Vec<&str>> {
         }
     }
     Ok(paths)
-}
-
-/// A program without its debug information, most of its length; as it is where there is no strip.
-fn stripped(program: &Path) -> anyhow::Result<Vec<u8>> {
-    let shorter = workspace::fetched().join("vm/stripped");
-    let mut strip = Command::new("strip");
-    strip
-        .args(["--strip-debug", "-o"])
-        .arg(&shorter)
-        .arg(program);
-    let file = match step::output(&mut strip) {
-        Ok(_) => shorter.as_path(),
-        Err(_) => program,
-    };
-    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 #[cfg(test)]
