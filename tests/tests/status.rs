@@ -155,14 +155,9 @@ fn a_storm_is_accounted_for_by_cause_key_call_and_user_at_every_moment() {
         assert_eq!(row["backfilled"], balance.backfilled, "{row}");
     }
     let causes = account["causes"].as_array().unwrap();
-    // Where the kernel found our own socket full as well, a record may have been lost behind its queue: those are of an
-    // unknown cause.
-    let given_back: u64 = causes
-        .iter()
-        .filter(|row| row["cause"] == "backlog_limit" || row["cause"] == "unknown")
-        .map(|row| row["backfilled"].as_u64().unwrap())
-        .sum();
-    assert_eq!(given_back, balance.backfilled, "{causes:?}");
+    let cause = &causes[0];
+    assert_eq!(cause["cause"], "backlog_limit", "{causes:?}");
+    assert_eq!(cause["backfilled"], balance.backfilled, "{causes:?}");
     let text = ask(folder.path(), &[]);
     for wanted in ["kernel: backlog_limit", &rule_key, "openat", "60121"] {
         let is_row = |line: &str| line.starts_with(&format!("{wanted} "));
@@ -172,7 +167,10 @@ fn a_storm_is_accounted_for_by_cause_key_call_and_user_at_every_moment() {
     let finished = collector.stop().unwrap();
     assert_eq!(losses_told_otherwise(&finished.stream, &metrics), [""; 0]);
     let losses: Vec<_> = finished.stream.losses_of("backlog_limit").collect();
-    assert!(losses.len() <= 40, "one line or two a second: {losses:#?}");
+    assert!(
+        (2..=40).contains(&losses.len()),
+        "one line or two a second: {losses:#?}"
+    );
     for loss in &losses {
         assert!(
             loss["span"][0].is_string() && loss["span"][1].is_string(),
@@ -185,7 +183,7 @@ fn a_storm_is_accounted_for_by_cause_key_call_and_user_at_every_moment() {
         );
     }
     // Nothing need have come after it.
-    let known = losses.is_empty() || losses.iter().any(|loss| loss["between"][0].is_u64());
+    let known = losses.iter().any(|loss| loss["between"][0].is_u64());
     assert!(known, "{losses:#?}");
     assert!(ask(folder.path(), &[]).contains("\nno collector runs ("));
 }

@@ -11,6 +11,7 @@ use collector_ebpf::{LossReason, TextReason};
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::KtimeNs;
+use crate::correlate::given_back::Stamped;
 use crate::event::Cause;
 use crate::probe::hooks::Level;
 use crate::probe::observation::Observation;
@@ -18,6 +19,8 @@ use crate::probe::observation::Observation;
 /// What one poll found, as differences to the poll before.
 #[derive(Clone, Copy, Debug)]
 pub struct Poll {
+    /// When it was begun: what is in it is no older.
+    pub asked: KtimeNs,
     /// When it was made.
     pub at: KtimeNs,
     /// The kernel's status; none where the poll failed.
@@ -58,7 +61,7 @@ impl Poll {
         given.next().is_none().then_some(reason)
     }
 
-    /// Whether nothing was on its way from the kernel's queue to us when the poll was made.
+    /// Whether nothing that the kernel had queued before the poll was begun was on its way to us any more.
     pub fn drained(&self) -> bool {
         self.socket_empty
             && self.congested == 0
@@ -66,11 +69,15 @@ impl Poll {
     }
 }
 
-/// What the hooks saw of an event that did not come.
+/// What is known of the kernel's part in an event that did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
-    /// There were none.
+    /// Nothing.
     Nothing,
+    /// It drew no serial for it: whatever happened, happened before that.
+    NoSerial,
+    /// It drew a serial, and nothing of the event came: its first record had found room.
+    Serial,
     /// The kernel did not decide to report it.
     NoReport,
     /// The kernel wrote it, and gave up none of its records while it did.
@@ -103,7 +110,10 @@ impl Cause {
 
 #[derive(Clone, Copy, Debug)]
 struct Interval {
+    /// When the poll before was begun.
     from: KtimeNs,
+    /// When the last one before was begun that could read the status, which counts from then on.
+    status_from: KtimeNs,
     poll: Poll,
     /// Whether auditing was on at the poll before.
     enabled_before: Option<u32>,
@@ -123,6 +133,8 @@ impl Interval {
 pub struct Evidence {
     intervals: VecDeque<Interval>,
     last: Option<Poll>,
+    /// When the last poll was begun that could read the status.
+    last_status: Option<KtimeNs>,
     /// From when to when, oldest first.
     unsettled: VecDeque<(KtimeNs, KtimeNs)>,
     /// Whether the kernel keeps nothing for a daemon that it cannot reach, and does not count what it drops then.
@@ -147,13 +159,17 @@ impl Evidence {
     pub fn add(&mut self, poll: Poll) {
         let before = self.last.replace(poll);
         self.intervals.push_back(Interval {
-            from: before.map_or(KtimeNs(0), |before| before.at),
+            from: before.map_or(KtimeNs(0), |before| before.asked),
+            status_from: self.last_status.unwrap_or(KtimeNs(0)),
             poll,
             enabled_before: before
                 .and_then(|before| before.status)
                 .map(|status| status.enabled),
             displaced_before: before.is_some_and(|before| before.displaced),
         });
+        if poll.status.is_some() {
+            self.last_status = Some(poll.asked);
+        }
         if self.intervals.len() > Self::CAPACITY {
             self.intervals.pop_front();
         }
@@ -228,10 +244,48 @@ impl Evidence {
         Self::cause_by_limits(poll, limits_alone)
     }
 
-    /// The cause of an event not coming to us while `poll` counted records as lost. What is lost on the way to another
-    /// daemon has been sent by multicast before.
-    fn cause_of_missing(poll: &Poll) -> Cause {
-        Self::cause_by_limits(poll, poll.congested == 0)
+    /// The cause of an event not coming to us while `poll` counted records as lost, as far as that can be one. What is lost on the
+    /// way to another daemon has been sent by multicast before.
+    fn cause_of_missing(poll: &Poll, seen: Seen, congested: bool) -> Option<Cause> {
+        match seen {
+            Seen::Nothing => Some(Self::cause_by_limits(poll, !congested)),
+            Seen::NoSerial => Self::cause_of_refusal(poll),
+            Seen::Serial => Self::cause_behind_the_serial(poll, congested),
+            Seen::NoReport | Seen::Queued => None,
+        }
+    }
+
+    /// Why the kernel refused an event before it drew a serial; none where it refused nothing.
+    fn cause_of_refusal(poll: &Poll) -> Option<Cause> {
+        if let Some(reasons) = poll.reasons.filter(|_| poll.unexplained == 0) {
+            let refused = [LossReason::BacklogLimit, LossReason::OutOfMemory];
+            let mut refused = refused
+                .into_iter()
+                .filter(|reason| reasons[*reason as usize] > 0);
+            return match (refused.next(), refused.next()) {
+                (Some(_), Some(_)) => Some(Cause::KernelUnknown),
+                (reason, _) => reason.map(Cause::of_reason),
+            };
+        }
+        Some(match poll.status {
+            Some(status) if status.backlog_limit > 0 => Cause::BacklogLimit,
+            _ => Cause::KernelUnknown,
+        })
+    }
+
+    /// Why the kernel lost an event for which it had drawn a serial; none where it can have lost none.
+    fn cause_behind_the_serial(poll: &Poll, congested: bool) -> Option<Cause> {
+        if let Some(reason) = poll.only_reason() {
+            let refused = matches!(reason, LossReason::BacklogLimit | LossReason::OutOfMemory);
+            return (!refused).then(|| Cause::of_reason(reason));
+        }
+        let rate_limit = poll.status.map(|status| status.rate_limit);
+        match (rate_limit, congested) {
+            // What the daemon took in time was not lost behind the queue either.
+            (Some(0), false) => None,
+            (Some(1..), false) => Some(Cause::RateLimit),
+            _ => Some(Cause::KernelUnknown),
+        }
     }
 
     /// Which limit bit, where nothing but the limits can have (`limits_alone`) or the queue was seen full.
@@ -297,6 +351,11 @@ impl Evidence {
         lost.last().map(|poll| poll.at)
     }
 
+    /// Up to when the last status is known to tell of all losses.
+    pub(super) const fn last_status(&self) -> Option<KtimeNs> {
+        self.last_status
+    }
+
     /// When the last poll was made.
     pub(super) fn last_poll(&self) -> Option<KtimeNs> {
         self.last.map(|poll| poll.at)
@@ -312,11 +371,12 @@ impl Evidence {
         self.last.is_some_and(|poll| poll.congested > 0)
     }
 
-    /// Why the audit event of `observation` did not come, or not whole.
-    pub fn cause(&self, observation: &Observation, level: Level) -> Cause {
-        let seen = match level {
-            Level::Syscalls => Seen::Nothing,
-            Level::AuditHooks => Seen::NoReport,
+    /// Why the audit event of `observation` did not come, or not whole; `stamped` says whether it can have drawn a serial.
+    pub(super) fn cause(&self, observation: &Observation, level: Level, stamped: Stamped) -> Cause {
+        let seen = match (level, stamped) {
+            (Level::AuditHooks, _) => Seen::NoReport,
+            (Level::Syscalls, Stamped::Never) => Seen::NoSerial,
+            (Level::Syscalls, Stamped::Maybe) => Seen::Nothing,
         };
         let (entry, taken) = (observation.entry, observation.taken);
         if let Some(report) = &observation.report {
@@ -349,6 +409,12 @@ impl Evidence {
             .unwrap_or(Cause::KernelUnknown)
     }
 
+    /// Why the events between two that came, stamped at `before` and `after`, did not.
+    pub(super) fn cause_of_gap(&self, before: KtimeNs, after: KtimeNs) -> Cause {
+        self.known_between(Seen::Serial, before, before, after)
+            .unwrap_or(Cause::KernelUnknown)
+    }
+
     /// Why a record that left the kernel's queue at `taken` did not come.
     pub(super) fn cause_behind(&self, taken: KtimeNs) -> Cause {
         self.known_between(Seen::Queued, taken, taken, taken)
@@ -375,25 +441,28 @@ impl Evidence {
         let mut lost = None;
         let (mut dropped, mut queue_full, mut disabled) = (false, false, false);
         let (mut displaced, mut congested) = (false, false);
-        for interval in &self.intervals {
+        for (index, interval) in self.intervals.iter().enumerate() {
             let poll = &interval.poll;
             if poll.at.plus(Self::SLACK) < entry {
                 continue;
             }
-            let covers =
-                interval.from.minus(Self::SLACK) <= taken && since <= poll.at.plus(Self::SLACK);
+            let follows = |from: KtimeNs| from.minus(Self::SLACK) <= taken;
+            let reaches = since <= poll.at.plus(Self::SLACK);
+            let covers = follows(interval.from) && reaches;
             let enabled_now = poll.status.map(|status| status.enabled);
             if covers && interval.displaced() == Some(true) && enabled_now != Some(0) {
                 return Some(Cause::Displaced);
             }
             displaced |= covers && interval.displaced().is_none();
-            if covers && seen == Seen::Nothing {
-                lost = match (poll.lost, poll.not_held) {
-                    (0, 0) => lost,
-                    (0, _) => Some(Cause::HoldOverflow),
-                    (_, 0) => Some(Self::cause_of_missing(poll)),
-                    (_, _) => Some(Cause::KernelUnknown),
-                };
+            if follows(interval.status_from) && reaches {
+                // The reader is told of it only when it reads on.
+                let next = self.intervals.get(index + 1);
+                let congested = poll.congested + next.map_or(0, |next| next.poll.congested) > 0;
+                let counted =
+                    (poll.lost > 0).then(|| Self::cause_of_missing(poll, seen, congested));
+                let not_held = poll.not_held > 0 && matches!(seen, Seen::Nothing | Seen::Serial);
+                let not_held = not_held.then_some(Cause::HoldOverflow);
+                lost = one_of([lost, counted.flatten(), not_held]);
             }
             disabled |= interval.from <= entry && self.off_at(interval, entry);
             congested |= (covers || poll.at >= taken) && poll.congested > 0;
@@ -405,7 +474,7 @@ impl Evidence {
                 dropped |= poll.socket_drops > 0;
                 queue_full |= poll.queue_full > 0;
                 // The stream has passed it: what is dropped from here on is something else.
-                if poll.drained() && poll.at >= taken.plus(Self::SLACK) {
+                if poll.drained() && poll.asked >= taken.plus(Self::SLACK) {
                     break;
                 }
             }
@@ -413,19 +482,25 @@ impl Evidence {
         if seen == Seen::NoReport {
             return disabled.then_some(Cause::AuditDisabled);
         }
-        let seen = [
+        let was_sent = seen != Seen::NoSerial;
+        let cause = one_of([
             lost,
             displaced.then_some(Cause::Displaced),
-            dropped.then_some(Cause::SocketOverrun),
-            queue_full.then_some(Cause::QueueFull),
-        ];
-        let mut seen = seen.into_iter().flatten();
-        match (seen.next(), seen.next()) {
-            (None, _) if disabled => Some(Cause::AuditDisabled),
-            // Had a queue been full, the kernel would have counted it.
-            (None, _) => (congested && self.keeps_nothing).then_some(Cause::HoldOverflow),
-            (one, None) => one,
-            (Some(_), Some(_)) => Some(Cause::KernelUnknown),
-        }
+            (was_sent && dropped).then_some(Cause::SocketOverrun),
+            (was_sent && queue_full).then_some(Cause::QueueFull),
+        ]);
+        // Had a queue been full, the kernel would have counted it.
+        let not_held = (was_sent && congested && self.keeps_nothing).then_some(Cause::HoldOverflow);
+        cause
+            .or(disabled.then_some(Cause::AuditDisabled))
+            .or(not_held)
     }
+}
+
+/// The only cause among some, and `unknown` where there are two.
+fn one_of<const N: usize>(causes: [Option<Cause>; N]) -> Option<Cause> {
+    let mut causes = causes.into_iter().flatten();
+    let first = causes.next()?;
+    let only = causes.all(|cause| cause == first);
+    Some(if only { first } else { Cause::KernelUnknown })
 }

@@ -31,6 +31,7 @@ use crate::correlate::neighbours::Neighbours;
 use crate::correlate::observations::{Observations, Pending};
 use crate::correlate::operations::{self, Operations};
 use crate::correlate::progress::Progress;
+use crate::correlate::serials::Serials;
 use crate::correlate::unexplained;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
 use crate::correlate::witness::{Rules, Witness};
@@ -55,6 +56,7 @@ pub struct Correlator {
     unexplained: unexplained::Queue,
     evidence: Evidence,
     neighbours: Neighbours,
+    serials: Serials,
     progress: Progress,
     given_back: GivenBack,
     gaps: VecDeque<Gap>,
@@ -94,6 +96,7 @@ impl Correlator {
             unexplained: unexplained::Queue::default(),
             evidence: Evidence::default(),
             neighbours: Neighbours::default(),
+            serials: Serials::default(),
             progress: Progress::default(),
             given_back: GivenBack::default(),
             gaps: VecDeque::new(),
@@ -180,6 +183,9 @@ impl Correlator {
         }
         let fields = event.records.iter().find_map(SyscallFields::from_record);
         let stamp = self.offset.monotonic(event.stamp.time);
+        if fields.is_some() || event.records.iter().any(stands_alone) {
+            self.serials.came(event.stamp.serial);
+        }
         // Whatever the witness saw is matched, also where it is not known to have been watching.
         if let Some(pending) = self.observations.take_by_stamp(event.stamp) {
             return self.emit_matched(event, part, pending, MatchedBy::Serial, now, out);
@@ -334,7 +340,7 @@ impl Correlator {
     /// What a poll of the kernel's status and of the event socket found.
     pub fn poll(&mut self, poll: Poll) {
         if poll.drained() && !self.evidence.was_congested() {
-            self.progress.note(poll.at, poll.at);
+            self.progress.note(poll.at, poll.asked);
         }
         let reasons = poll.reasons.unwrap_or_default();
         let explained = std::iter::zip(LossReason::ALL.map(Cause::of_reason), reasons);
@@ -362,7 +368,14 @@ impl Correlator {
 
     /// Up to when everything that was queued has surely come through, if it has come at all.
     pub(crate) fn stream_passed(&mut self, now: KtimeNs) -> KtimeNs {
-        self.progress.known_at(now.minus(self.limits.settle_wait))
+        // Records that the stream has passed may still be on their way through the reassembler and the wait for a match; and
+        // what was lost of them, the poll after that has told. Without polls, nothing will.
+        let latest = now.minus(self.limits.settle_wait);
+        let polled = self
+            .evidence
+            .last_status()
+            .map_or(latest, |asked| asked.max(latest.minus(Self::POLL_WAIT)));
+        self.progress.known_at(latest.min(polled))
     }
 
     /// Up to when everything that was queued has been read.
@@ -417,8 +430,7 @@ impl Correlator {
         while let Some(pending) = self.operations.take_older_than(since) {
             self.expect(pending, Settled::Open, now, out);
         }
-        // Records that the stream has passed may still be on their way through the reassembler and the wait for a match.
-        let passed = self.progress.known_at(now.minus(limits.settle_wait));
+        let passed = self.stream_passed(now);
         let due = |pending: &Pending| {
             let waited = now.since(pending.observation.taken.max(pending.arrived));
             waited >= limits.longest_wait
@@ -589,6 +601,12 @@ impl Correlator {
             }));
         }
     }
+}
+
+/// Whether a record is of the kernel and of no call.
+fn stands_alone(record: &Record) -> bool {
+    let record_type = record.record_type;
+    record_type.stands_alone() && !record_type.is_from_daemon() && !record_type.is_from_collector()
 }
 
 /// Whether an event may be the part of a call's of which there are copies.

@@ -20,6 +20,7 @@ mod neighbours;
 mod observations;
 mod operations;
 mod progress;
+mod serials;
 mod unexplained;
 mod waiting;
 pub mod witness;

@@ -4,19 +4,31 @@ use std::collections::BTreeMap;
 
 use crate::audit::record::Serial;
 use crate::clock::KtimeNs;
+use crate::correlate::fragment;
+use crate::probe::observation::Observation;
 
 /// When the events with a serial happened, as far as is known, for the last [`Neighbours::CAPACITY`] of them.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    by_time: BTreeMap<KtimeNs, Serial>,
+    by_time: BTreeMap<KtimeNs, Drawn>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Drawn {
+    serial: Serial,
+    /// When its call entered; none where that it is this call's is a guess.
+    entry: Option<KtimeNs>,
 }
 
 impl Neighbours {
     const CAPACITY: usize = 65_536;
+    /// Calls looked at for a bound.
+    const REACH: usize = 64;
 
     /// Notes that the kernel stamped `serial` at about `at`: a system call's exit, as that is when its serial is drawn.
-    pub(super) fn note(&mut self, at: KtimeNs, serial: Serial) {
-        self.by_time.insert(at, serial);
+    /// `entry` is when that call began, where the serial is surely its.
+    pub(super) fn note(&mut self, at: KtimeNs, entry: Option<KtimeNs>, serial: Serial) {
+        self.by_time.insert(at, Drawn { serial, entry });
         if self.by_time.len() > Self::CAPACITY {
             self.by_time.pop_first();
         }
@@ -27,8 +39,8 @@ impl Neighbours {
         let before = self.by_time.range(..at).next_back();
         let after = self.by_time.range(at..).next();
         match (
-            before.map(|(_, serial)| *serial),
-            after.map(|(_, serial)| *serial),
+            before.map(|(_, drawn)| drawn.serial),
+            after.map(|(_, drawn)| drawn.serial),
         ) {
             // Serials drawn at the same moment on two CPUs can be the other way round.
             (Some(before), Some(after)) if after.ahead_of(before) < 0 => {
@@ -36,6 +48,23 @@ impl Neighbours {
             }
             neighbours => neighbours,
         }
+    }
+
+    /// Serials between which that of `observation` is, if the kernel drew one for it: of calls that were over before it
+    /// began, and of such that began when it was over. Twins of one tick may be matched the other way round.
+    pub(super) fn bounds(&self, observation: &Observation) -> Option<(Serial, Serial)> {
+        let over = observation.entry.minus(fragment::TICK);
+        let begun = observation.taken.plus(fragment::TICK);
+        let before = self.by_time.range(..=over).rev().take(Self::REACH);
+        let before = before.filter(|(_, drawn)| drawn.entry.is_some());
+        let after = self.by_time.range(begun..).take(Self::REACH);
+        let after = after.filter(|(_, drawn)| drawn.entry.is_some_and(|entry| entry >= begun));
+        let highest =
+            |one: Serial, other: Serial| if one.ahead_of(other) > 0 { one } else { other };
+        let lowest = |one: Serial, other: Serial| if one.ahead_of(other) < 0 { one } else { other };
+        let below = before.map(|(_, drawn)| drawn.serial).reduce(highest)?;
+        let above = after.map(|(_, drawn)| drawn.serial).reduce(lowest)?;
+        Some((below, above))
     }
 
     /// The nearest known neighbours of `serial` below and above it, at most `reach` serials away.
@@ -46,7 +75,7 @@ impl Neighbours {
     ) -> (Option<Neighbour>, Option<Neighbour>) {
         let mut below: Option<Neighbour> = None;
         let mut above: Option<Neighbour> = None;
-        for (at, known) in self.by_time.iter().rev().take(4_096) {
+        for (at, Drawn { serial: known, .. }) in self.by_time.iter().rev().take(4_096) {
             let ahead = known.ahead_of(serial);
             let side = if ahead < 0 { &mut below } else { &mut above };
             let serials = ahead.unsigned_abs();

@@ -17,6 +17,7 @@ use super::witness::Rules;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::gaps::Gap;
 use crate::audit::record::{Serial, Stamp};
+use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;

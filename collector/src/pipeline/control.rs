@@ -92,6 +92,8 @@ pub(super) enum Message {
 
 /// Totals at one moment.
 pub(super) struct Polled {
+    /// Nothing in it is older.
+    pub(super) asked: KtimeNs,
     pub(super) at: KtimeNs,
     /// The status if this poll could read it.
     pub(super) status: Option<KernelStatus>,
@@ -101,6 +103,8 @@ pub(super) struct Polled {
     pub(super) control_socket: account::Socket,
     /// Canaries sent.
     pub(super) canaries: u64,
+    /// Records given up by the reader.
+    pub(super) queue_full: u64,
     /// Whether the event socket is known to hold nothing.
     pub(super) socket_empty: bool,
     /// Whether the kernel sends to another daemon, or to nobody, though we had been made its daemon.
@@ -227,6 +231,7 @@ impl Control {
     }
 
     fn poll(&mut self) {
+        let asked = KtimeNs::now();
         let mut displaced = self.host.is_displaced();
         let status = match self.client.status() {
             Ok(status) => {
@@ -252,12 +257,14 @@ impl Control {
         let at = KtimeNs::now();
         let (socket, socket_empty) = self.socket_figures();
         let polled = Polled {
+            asked,
             at,
             status,
             kernel: self.figures.kernel.clone(),
             socket,
             control_socket: self.control_socket_figures(),
             canaries: self.canary.as_ref().map_or(0, canary::Sender::sent),
+            queue_full: self.reader.queue_full.load(Ordering::Relaxed),
             socket_empty,
             displaced,
             ebpf: self.probe.as_mut().map(Probe::figures),

@@ -254,6 +254,7 @@ impl Merge {
         let drops = new(&mut last.drops, polled.socket.drops);
         let overruns = new(&mut last.overruns, polled.socket.overruns);
         let poll = Poll {
+            asked: polled.asked,
             at,
             status: polled.status,
             lost: new(&mut last.lost, polled.kernel.lost),
@@ -269,7 +270,7 @@ impl Merge {
             } else {
                 0
             },
-            queue_full: new(&mut last.queue_full, read(&self.reader.queue_full)),
+            queue_full: new(&mut last.queue_full, polled.queue_full),
             socket_empty: polled.socket_empty && datagrams_empty,
             displaced: polled.displaced,
             unobserved,

@@ -16,8 +16,9 @@ use crate::clock::KtimeNs;
 use crate::pipeline::packet::Packet;
 use crate::pipeline::sys;
 
-/// Packets that may wait for the core; a packet is at most one batch of the socket.
-pub(super) const QUEUE_PACKETS: usize = 2_048;
+/// Packets that may wait for the core; a packet is at most one batch of the socket, and of one record where the reader keeps up
+/// with the kernel while the core does not, so that what bounds the queue is its bytes.
+pub(super) const QUEUE_PACKETS: usize = 16_384;
 
 /// How long reading may go on after the stop.
 const LAST_READ: Duration = Duration::from_millis(300);

@@ -7,6 +7,8 @@ use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::{Record, RecordType, Stamp};
 use crate::audit::records::split_keys;
 use crate::clock::{KtimeNs, TimeMs};
+use crate::correlate::fragment;
+use crate::correlate::given_back::Stamped;
 use crate::correlate::ledger::Subject;
 use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
@@ -40,7 +42,20 @@ impl Correlator {
             self.progress
                 .note(now, observation.taken.minus(Self::ORDER_SLACK));
         }
-        self.neighbours.note(observation.taken, event.stamp.serial);
+        let serial = event.stamp.serial;
+        let sure = match by {
+            MatchedBy::Serial => true,
+            MatchedBy::Key => {
+                let stamp = self.offset.monotonic(event.stamp.time);
+                observation.entry.since(stamp) <= fragment::TICK && stamp <= observation.entry
+            }
+            MatchedBy::Content => false,
+        };
+        let entry = sure.then_some(observation.entry);
+        self.neighbours.note(observation.taken, entry, serial);
+        if sure {
+            self.serials.came(serial);
+        }
         let said = observation.report.and_then(|report| report.first_lost);
         let said = said.map(Cause::of_reason).or(event.mirrored);
         let whole = is_whole(&event, observation) || self.is_excluded_end(&event, observation);
@@ -117,7 +132,9 @@ impl Correlator {
     /// Why an event that came lacks records.
     pub(super) fn cause_of_lack(&self, observation: &Observation) -> Cause {
         match observation.report {
-            Some(_) => self.evidence.cause(observation, self.level()),
+            Some(_) => self
+                .evidence
+                .cause(observation, self.level(), Stamped::Maybe),
             None => {
                 let taken = observation.taken;
                 self.evidence.cause_between(observation.entry, taken, taken)

@@ -245,7 +245,13 @@ impl Correlator {
         }
         let report = observation.report;
         let time = report.map_or_else(|| self.offset.wall(observation.entry), |report| report.time);
-        let cause = cause.unwrap_or_else(|| self.evidence.cause(&observation, self.level()));
+        let bounds = self.neighbours.bounds(&observation);
+        let stamped = match bounds {
+            Some(bounds) if self.serials.none_missing(bounds) => Stamped::Never,
+            _ => Stamped::Maybe,
+        };
+        let cause =
+            cause.unwrap_or_else(|| self.evidence.cause(&observation, self.level(), stamped));
         self.crosscheck
             .backfilled(observation.verdict, cause, &subject);
         let id = EventId::Ebpf {
@@ -259,7 +265,7 @@ impl Correlator {
             Cause::BacklogLimit | Cause::NoContext | Cause::AuditDisabled | Cause::RulesChanged => {
                 Stamped::Never
             }
-            _ => Stamped::Maybe,
+            _ => stamped,
         };
         match (report, stamp) {
             (_, Some(stamp)) => self.given_back.remember_stamp(stamp, id, now),
@@ -318,7 +324,7 @@ impl Correlator {
         let cause = if not_running {
             Cause::NotRunning
         } else {
-            self.evidence.cause_between(before, before, after)
+            self.evidence.cause_of_gap(before, after)
         };
         let unrecovered = missing - claimed;
         if unrecovered > 0 {

@@ -112,6 +112,7 @@ impl Bench {
     pub(super) fn poll(&mut self, ms: u64, poll: Poll) {
         let explained: u64 = poll.reasons.iter().flatten().sum();
         let poll = Poll {
+            asked: at(ms),
             at: at(ms),
             unexplained: poll.lost - explained,
             ..poll
@@ -157,6 +158,7 @@ pub(super) fn no_rules(former_until: KtimeNs) -> Rules {
 
 pub(super) fn quiet() -> Poll {
     Poll {
+        asked: KtimeNs(0),
         at: KtimeNs(0),
         status: None,
         lost: 0,

@@ -399,3 +399,139 @@ fn what_a_kernel_that_keeps_nothing_could_not_send_was_dropped_without_a_count()
     assert_eq!(cause(false, 0), Some(Cause::KernelUnknown));
     assert_eq!(cause(true, 1), Some(Cause::KernelUnknown));
 }
+
+/// A storm in which one call was refused between two events that came, and one fell where two serials are missing.
+fn refused_and_perhaps_not(during: Poll) -> Bench {
+    let mut bench = Bench::new();
+    bench.poll(800, drained());
+    for (ms, fd, serial) in [(1_000, 3, 5), (1_200, 5, 6), (1_400, 7, 9)] {
+        bench.observe(observation(ms, fd));
+        bench.event(syscall_event(ms, serial, fd));
+    }
+    bench.observe(observation(1_100, 4));
+    bench.observe(observation(1_300, 6));
+    bench.poll(2_000, during);
+    bench.poll(3_000, drained());
+    bench
+}
+
+#[test]
+fn a_call_that_never_had_a_serial_was_refused_whatever_else_was_lost_meanwhile() {
+    let causes = |during: Poll| {
+        let mut bench = refused_and_perhaps_not(during);
+        bench.tick(9_000);
+        let given_back = bench.events().split_off(3);
+        let causes: Vec<_> = given_back.iter().map(|event| event.cause).collect();
+        causes
+    };
+    let (refused, unknown) = (Some(Cause::BacklogLimit), Some(Cause::KernelUnknown));
+    let lost = Poll {
+        lost: 1,
+        ..drained()
+    };
+    let cases = [
+        Poll {
+            queue_full: 4,
+            ..lost
+        },
+        Poll {
+            congested: 1,
+            ..lost
+        },
+        Poll {
+            delivery: Delivery::Multicast,
+            socket_drops: 4,
+            ..lost
+        },
+        Poll {
+            status: Some(KernelStatus {
+                enabled: 1,
+                rate_limit: 1_000,
+                backlog_limit: 64,
+                ..KernelStatus::default()
+            }),
+            ..lost
+        },
+    ];
+    for case in cases {
+        assert_eq!(causes(case), [refused, unknown], "{case:?}");
+    }
+    assert_eq!(causes(lost), [refused, refused]);
+}
+
+#[test]
+fn a_missing_serial_is_not_put_down_to_a_refusal_and_no_refused_call_is_set_against_it() {
+    let mut bench = refused_and_perhaps_not(Poll {
+        lost: 1,
+        queue_full: 4,
+        ..drained()
+    });
+    bench.correlator.gap(Gap {
+        first: Serial(7),
+        last: Serial(8),
+        count: 2,
+        before: stamp(1_200, 6),
+        after: stamp(1_400, 9),
+        noticed: at(4_400),
+    });
+    bench.tick(9_000);
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(crosscheck.total(Outcome::Backfilled), 2);
+    let queue_full = (Outcome::Unrecovered, Cause::QueueFull);
+    assert_eq!(crosscheck.by_cause[&queue_full], 1);
+    assert!(crosscheck.balances());
+}
+
+#[test]
+fn a_loss_belongs_to_every_poll_that_can_have_counted_it() {
+    let lost = Poll {
+        lost: 1,
+        unexplained: 1,
+        ..drained()
+    };
+    let cause = |polls: &[(u64, u64, Poll)]| {
+        let mut bench = Bench::new();
+        bench.observe(observation(1_500, 3));
+        for (asked, made, poll) in polls {
+            bench.correlator.poll(Poll {
+                asked: at(*asked),
+                at: at(*made),
+                ..*poll
+            });
+        }
+        bench.poll(3_600, drained());
+        bench.tick(9_000);
+        bench.events()[0].cause
+    };
+    let refused = Some(Cause::BacklogLimit);
+    let slow = [(1_000, 1_900, drained()), (2_800, 2_801, lost)];
+    assert_eq!(cause(&slow), refused, "lost while a slow poll was made");
+    let failed = [
+        (900, 901, drained()),
+        (1_800, 1_801, quiet()),
+        (2_700, 2_701, lost),
+    ];
+    assert_eq!(cause(&failed), refused, "the poll between failed");
+    let before = [(900, 901, lost), (1_800, 1_801, drained())];
+    assert_eq!(cause(&before), Some(Cause::KernelUnknown));
+}
+
+#[test]
+fn a_call_is_not_given_back_before_the_poll_that_tells_why() {
+    let mut bench = Bench::new();
+    bench.poll(900, drained());
+    bench.observe(observation(1_000, 3));
+    bench.observe(observation(3_000, 4));
+    bench.event(syscall_event(3_000, 5, 4));
+    bench.tick(7_000);
+    assert_eq!(bench.events().len(), 1, "the control thread is late");
+    bench.poll(
+        7_100,
+        Poll {
+            lost: 1,
+            ..drained()
+        },
+    );
+    bench.tick(10_700);
+    assert_eq!(bench.events()[1].cause, Some(Cause::BacklogLimit));
+}
