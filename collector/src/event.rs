@@ -3,6 +3,8 @@
 //! Owns the domain types of the stream and the closed vocabularies (outcome, stage, cause) that the ledger, the
 //! metrics and the renderers share. Knows nothing of JSON or of any wire format.
 
+pub mod lacking;
+
 use crate::audit::event::AuditEvent;
 use crate::audit::record::{RecordType, Serial};
 use crate::clock::TimeMs;

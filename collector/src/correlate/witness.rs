@@ -160,10 +160,23 @@ impl Witness {
     /// The types of records that the exclude list drops from the event of an observed call, of those that are missed where
     /// they do not come.
     pub(super) fn excluded(&self, observation: &Observation) -> Vec<RecordType> {
-        let missed = [RecordType::PATH, RecordType::EXECVE, RecordType::EOE].into_iter();
+        let missed = [
+            RecordType::PATH,
+            RecordType::EXECVE,
+            RecordType::SOCKADDR,
+            RecordType::URINGOP,
+            RecordType::EOE,
+        ];
+        let missed = missed.into_iter();
         missed
-            .filter(|of| self.rules.watch.excludes(observation, &self.places, *of))
+            .filter(|of| self.excludes(observation, *of))
             .collect()
+    }
+
+    /// Whether a rule surely keeps records of this type out of the event of an observed call.
+    pub(super) fn excludes(&self, observation: &Observation, record_type: RecordType) -> bool {
+        let watch = &self.rules.watch;
+        watch.excludes(observation, &self.places, record_type)
     }
 
     /// The keys of the rule an observation was judged by; none where that is not known, or not the rules in force.

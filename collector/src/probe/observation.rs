@@ -356,6 +356,17 @@ impl Observation {
         }
     }
 
+    /// Whether the call surely got as far as the socket address it has, where it has one: which check comes first differs from
+    /// kernel to kernel (net/socket.c).
+    pub fn reached_its_address(&self) -> bool {
+        const EBADF: i64 = -9;
+        const EFAULT: i64 = -14;
+        const EINVAL: i64 = -22;
+        const ENOTSOCK: i64 = -88;
+        let early = matches!(self.result, None | Some(EBADF | EFAULT | EINVAL | ENOTSOCK));
+        !early
+    }
+
     /// The keys in [`Self::key`], apart.
     pub fn keys(&self) -> Vec<Box<[u8]>> {
         let joined = self.key.value().into_iter();

@@ -335,10 +335,6 @@ impl Call<'_> {
 
     /// `ctx->sockaddr`, which net/socket.c `move_addr_to_kernel` sets.
     fn address_family(&self, comparison: Comparison, family: u32) -> Three {
-        const EBADF: i64 = -9;
-        const EFAULT: i64 = -14;
-        const EINVAL: i64 = -22;
-        const ENOTSOCK: i64 = -88;
         let arch = Arch(self.seen.arch);
         if calls::plan(arch, self.seen.syscall).sockaddr == 0 {
             // What a thread does for its io_uring counts as its own.
@@ -348,11 +344,7 @@ impl Call<'_> {
             );
             return if hidden { Three::Unknown } else { Three::No };
         }
-        // Whether it got as far as the address differs from kernel to kernel.
-        if matches!(
-            self.seen.result,
-            None | Some(EBADF | EFAULT | EINVAL | ENOTSOCK)
-        ) {
+        if !self.seen.reached_its_address() {
             return Three::Unknown;
         }
         match &self.seen.sockaddr {

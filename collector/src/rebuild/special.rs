@@ -36,7 +36,11 @@ pub(super) fn push(seen: &Observation, rebuilt: &mut Rebuilt) {
         "mmap" | "mmap2" => mmap(seen, name, rebuilt),
         _ => rebuilt.unknown.extend(unknown(name, succeeded)),
     }
-    sockaddr(seen, rebuilt);
+    if seen.sockaddr == Captured::Absent || seen.reached_its_address() {
+        sockaddr(seen, rebuilt);
+    } else {
+        rebuilt.unknown.push(RecordType::SOCKADDR);
+    }
 }
 
 /// Those that the kernel noted.

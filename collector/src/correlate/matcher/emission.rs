@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Correlator;
 use crate::audit::event::{AuditEvent, Completion};
-use crate::audit::record::{Record, RecordType, Stamp};
+use crate::audit::record::{RecordType, Stamp};
 use crate::audit::records::split_keys;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::correlate::fragment;
@@ -13,8 +13,9 @@ use crate::correlate::ledger::Subject;
 use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
 use crate::correlate::unexplained::Lack;
+use crate::event::lacking::{Announced, lacking};
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
-use crate::probe::observation::{Extent, Observation, Verdict};
+use crate::probe::observation::{Observation, Verdict};
 
 impl Correlator {
     /// The keys of the rule behind an observation, where that is known.
@@ -58,7 +59,7 @@ impl Correlator {
         }
         let said = observation.report.and_then(|report| report.first_lost);
         let said = said.map(Cause::of_reason).or(event.mirrored);
-        let whole = is_whole(&event, observation) || self.is_excluded_end(&event, observation);
+        let whole = self.is_whole(&event, observation);
         if said.is_none() && !whole {
             let observation = pending;
             return self.explain_later(event, part, Lack::Records { observation, by }, now, out);
@@ -122,11 +123,17 @@ impl Correlator {
         witness.map_or_else(Vec::new, |witness| witness.excluded(observation))
     }
 
-    /// Whether all that an event lacks is the end-of-event record, and a rule excludes that.
-    fn is_excluded_end(&self, event: &AuditEvent, observation: &Observation) -> bool {
-        event.completion == Completion::Timeout
-            && has_call(event)
-            && self.excluded(observation).contains(&RecordType::EOE)
+    /// Whether an event has all its records, for all that is known. A late one is the rest of one that began earlier.
+    fn is_whole(&self, event: &AuditEvent, observation: &Observation) -> bool {
+        let mut records = event.records.iter();
+        let syscall = records.find(|record| record.record_type == RecordType::SYSCALL);
+        if event.completion == Completion::Late {
+            return syscall.is_some() || !observation.is_call();
+        }
+        let announced = syscall.map(|record| Announced::of(record, observation));
+        let witness = self.witness.as_ref();
+        let is_excluded = |of| witness.is_some_and(|witness| witness.excludes(observation, of));
+        lacking(event, Some(observation), announced.as_ref(), is_excluded).is_empty()
     }
 
     /// Why an event that came lacks records.
@@ -221,28 +228,6 @@ fn keys_of(event: &AuditEvent) -> Option<Vec<Vec<u8>>> {
     let mut records = event.records.iter();
     let syscall = records.find(|record| record.record_type == RecordType::SYSCALL)?;
     syscall.field(b"key").map(split_keys)
-}
-
-/// Whether an event has all its records, for all that is known. A late one is the rest of one that began earlier.
-fn is_whole(event: &AuditEvent, observation: &Observation) -> bool {
-    let count = |wanted| {
-        let is_one = |record: &&Record| record.record_type == wanted;
-        event.records.iter().filter(is_one).count()
-    };
-    let late = event.completion == Completion::Late;
-    let ended = late || event.completion == Completion::Eoe;
-    let whole = match observation.extent {
-        Extent::Whole | Extent::EndOnly => ended && count(RecordType::SYSCALL) > 0,
-        Extent::Operation => ended,
-        // The rest comes when the call ends, if ever.
-        Extent::InCall => true,
-    };
-    whole && (late || count(RecordType::URINGOP) >= observation.operations.len())
-}
-
-fn has_call(event: &AuditEvent) -> bool {
-    let syscall = |record: &Record| record.record_type == RecordType::SYSCALL;
-    event.records.iter().any(syscall)
 }
 
 /// The part of an [`Event`] that follows from its audit side, as one that eBPF has too.

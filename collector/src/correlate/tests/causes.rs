@@ -535,3 +535,26 @@ fn a_call_is_not_given_back_before_the_poll_that_tells_why() {
     bench.tick(10_700);
     assert_eq!(bench.events()[1].cause, Some(Cause::BacklogLimit));
 }
+
+#[test]
+fn an_event_that_lost_a_record_in_its_middle_says_why() {
+    let mut bench = Bench::new();
+    bench.poll(800, drained());
+    bench.observe(open_observation(1_001, 3, "/etc/cut"));
+    bench.event(AuditEvent {
+        completion: Completion::Eoe,
+        ..open_event_without_path(1_000, 8, 3)
+    });
+    bench.tick(2_500);
+    bench.poll(
+        3_000,
+        Poll {
+            lost: 1,
+            ..drained()
+        },
+    );
+    bench.tick(6_000);
+    let event = bench.events()[0];
+    assert_eq!(event.outcome, Outcome::Matched);
+    assert_eq!(event.cause, Some(Cause::BacklogLimit));
+}

@@ -105,7 +105,7 @@ fn those_inside_a_call_are_told_and_counted_with_it() {
         &[
             (1336, URINGOP.into()),
             (1336, URINGOP.into()),
-            (1300, syscall_record(3, 1)),
+            (1300, syscall_record(3, 0)),
         ],
         stamp(1_000, 7),
         Completion::Eoe,
@@ -177,7 +177,7 @@ fn another_call_of_the_thread_takes_no_operation_of_the_one_before() {
     assert_eq!(told(&bench), [(Outcome::Matched, Some(Serial(8)), None, 0)]);
     bench.observe(operation(Extent::InCall, report(1_200, Some(9), None)));
     bench.observe(call(1_200, Some(9)));
-    let whole = [(1336, URINGOP.into()), (1300, syscall_record(3, 1))];
+    let whole = [(1336, URINGOP.into()), (1300, syscall_record(3, 0))];
     bench.event(event_of(&whole, stamp(1_200, 9), Completion::Eoe));
     assert_eq!(
         told(&bench)[1],

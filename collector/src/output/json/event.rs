@@ -11,9 +11,9 @@ use crate::audit::record::{Provenance, Record, RecordType};
 use crate::audit::records::{
     ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
 };
-use crate::audit::types::Standing;
 use crate::digits;
 use crate::enrich::users::UserNames;
+use crate::event::lacking::{Announced, lacking};
 use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
 use crate::output::json::operations::{self, Source};
@@ -47,7 +47,7 @@ pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Obj
         line.string("matched_by", matched_by_name(matched_by));
     }
     let missing = parts.missing(event);
-    line.boolean("complete", event.audit.is_some() && missing.is_empty());
+    line.boolean("complete", missing.is_empty());
     line.array("missing", |array| {
         for what in &missing {
             array.string(what);
@@ -173,6 +173,7 @@ impl<'a> Parts<'a> {
         match &event.audit {
             Some(audit) => self.missing_records(audit, &event.excluded, &mut missing),
             None => {
+                missing.push("records");
                 if event.rule_keys.is_none() && event.observation.is_some() {
                     missing.push("keys");
                 }
@@ -188,61 +189,28 @@ impl<'a> Parts<'a> {
         excluded: &[RecordType],
         missing: &mut Vec<&'static str>,
     ) {
-        let misses = |wanted| !excluded.contains(&wanted);
-        let is_call = self.observation.is_some()
-            || self
-                .records
-                .iter()
-                .any(|record| record.record_type.standing() == Standing::Inside);
-        if !is_call {
+        if audit.completion == Completion::Late {
+            missing.push("records");
             return;
         }
-        match audit.completion {
-            Completion::Eoe | Completion::Standalone => {}
-            Completion::Late => {
-                missing.push("records");
-                return;
-            }
-            // Operations inside a call have no end of their own.
-            _ if self
-                .observation
-                .is_some_and(|seen| seen.extent == Extent::InCall) => {}
-            Completion::Timeout | Completion::Evicted | Completion::Flushed
-                if misses(RecordType::EOE) =>
-            {
-                missing.push("record:EOE");
-            }
-            Completion::Timeout | Completion::Evicted | Completion::Flushed => {}
-        }
-        let has = |wanted| {
-            self.records
-                .iter()
-                .any(|record| record.record_type == wanted)
-        };
-        let is_call = match self.observation {
-            Some(seen) => seen.is_call(),
-            None => !has(RecordType::URINGOP),
-        };
-        if is_call && !has(RecordType::SYSCALL) {
-            missing.push("record:SYSCALL");
-        }
-        let operations = self.observation.map_or(0, |seen| seen.operations.len());
-        if operations::recorded(self.records) < operations && misses(RecordType::URINGOP) {
-            missing.push("record:URINGOP");
-        }
-        if let Some(call) = &self.call {
-            if self.paths.len() < call.items as usize && misses(RecordType::PATH) {
-                missing.push("record:PATH");
-            }
-            let is_exec = matches!(
-                syscall_name(call.arch, call.syscall),
-                Some("execve" | "execveat")
-            );
-            let lacks = self.execve.is_none() && misses(RecordType::EXECVE);
-            if is_exec && call.success == Some(true) && lacks {
-                missing.push("record:EXECVE");
-            }
-        }
+        let announced = self.call.as_ref().map(|call| Announced {
+            arch: call.arch,
+            syscall: call.syscall,
+            items: call.items as usize,
+            success: call.success == Some(true),
+        });
+        let lacks = lacking(audit, self.observation, announced.as_ref(), |of| {
+            excluded.contains(&of)
+        });
+        missing.extend(lacks.into_iter().map(|of| match of {
+            RecordType::EOE => "record:EOE",
+            RecordType::SYSCALL => "record:SYSCALL",
+            RecordType::URINGOP => "record:URINGOP",
+            RecordType::PATH => "record:PATH",
+            RecordType::SOCKADDR => "record:SOCKADDR",
+            RecordType::EXECVE => "record:EXECVE",
+            _ => "records",
+        }));
         if self.execve.as_ref().is_some_and(|execve| !execve.complete) {
             missing.push("process.argv");
         }
@@ -250,7 +218,6 @@ impl<'a> Parts<'a> {
 
     fn not_recovered(&self, missing: &mut Vec<&'static str>) {
         let Some(seen) = self.observation else {
-            missing.push("records");
             return;
         };
         if seen.title.value().is_none() {

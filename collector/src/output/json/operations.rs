@@ -2,7 +2,7 @@
 
 use crate::audit::arch::Arch;
 use crate::audit::language::calls::call_name;
-use crate::audit::record::{Record, RecordType};
+use crate::audit::record::Record;
 use crate::audit::records::UringFields;
 use crate::audit::rules::FilterList;
 use crate::output::abi::errno_name;
@@ -16,12 +16,6 @@ pub(super) enum Source {
     Audit,
     /// eBPF: not all of them had a record that came.
     Ebpf,
-}
-
-/// How many operations have a record that came.
-pub(super) fn recorded(records: &[Record]) -> usize {
-    let is_one = |record: &&Record| record.record_type == RecordType::URINGOP;
-    records.iter().filter(is_one).count()
 }
 
 /// Adds the operations, if there are any.

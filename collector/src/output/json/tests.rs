@@ -76,6 +76,7 @@ fn a_backfilled_event_without_a_serial() {
     assert_eq!(value["between"], json!([455, 470]));
     assert_eq!(value["records"], json!([]));
     assert_eq!(value["complete"], false);
+    assert_eq!(value["missing"][0], "records");
     assert!(value.get("from_ebpf").is_none(), "all of it is from eBPF");
 }
 
@@ -199,6 +200,7 @@ fn what_ebpf_could_not_read_is_missing() {
     event.rule_keys = None;
     let value = rendered(&Output::Event(Box::new(event)));
     let wanted = [
+        "records",
         "keys",
         "process.title",
         "paths.inode",
@@ -281,7 +283,7 @@ fn a_file_that_was_opened_reads_as_in_a_path_record() {
         rendered(&Output::Event(Box::new(event)))
     };
     let value = json(&seen);
-    assert_eq!(value["missing"], json!([]));
+    assert_eq!(value["missing"], json!(["records"]));
     assert_eq!(value["process"]["title"], json!(["cat", "x y"]));
     assert_eq!(
         value["paths"],
@@ -294,7 +296,7 @@ fn a_file_that_was_opened_reads_as_in_a_path_record() {
     // Of a file that was there it is not known whether the kernel told of its directory.
     seen.opened.as_mut().unwrap().created = false;
     let value = json(&seen);
-    assert_eq!(value["missing"], json!(["paths.parent"]));
+    assert_eq!(value["missing"], json!(["records", "paths.parent"]));
     assert_eq!(value["paths"].as_array().unwrap().len(), 1);
     assert_eq!(value["paths"][0]["nametype"], "NORMAL");
 }
