@@ -279,6 +279,28 @@ impl Drop for Collector {
     }
 }
 
+/// A process that does not run until this is dropped, in a panic too.
+#[derive(Debug)]
+pub struct Stopped(Pid);
+
+impl Stopped {
+    /// Stops process `pid`.
+    ///
+    /// # Errors
+    /// Where there is no such process.
+    pub fn new(pid: u32) -> anyhow::Result<Self> {
+        let pid = Pid::from_raw(pid as i32);
+        kill(pid, Signal::SIGSTOP).context("cannot stop the process")?;
+        Ok(Self(pid))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
 /// A command of the collector's that goes on until it is ended, which dropping this does.
 #[derive(Debug)]
 pub struct Watcher {

@@ -4,38 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
+use audit_collector_tests::bpf_stats::BpfStats;
 use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::Collector;
 use audit_collector_tests::requirement::{self, Requirement};
-use audit_collector_tests::workload;
+use audit_collector_tests::{promtool, workload};
 use collector::audit::arch::Arch;
 use collector::audit::privilege::Capability;
-
-/// Whether the kernel measures what BPF programs cost.
-const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// Puts [`BPF_STATS`] back as it was.
-struct BpfStats(String);
-
-impl BpfStats {
-    fn on() -> Self {
-        let before = fs::read_to_string(BPF_STATS).unwrap();
-        fs::write(BPF_STATS, "1").unwrap();
-        Self(before)
-    }
-}
-
-impl Drop for BpfStats {
-    fn drop(&mut self) {
-        let _ = fs::write(BPF_STATS, self.0.trim());
-    }
-}
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -62,14 +41,14 @@ fn every_family_is_served_and_the_canary_comes_through() {
         Requirement::DaemonSeat,
         Requirement::Ebpf,
         Requirement::Capability(Capability::AuditWrite),
-        Requirement::Program("promtool"),
+        Requirement::Program(promtool::PROGRAM),
     ];
     if !requirement::met(&needs) {
         return;
     }
     let uid = 60_071;
     let mut guard = AuditGuard::take().unwrap();
-    let _stats = BpfStats::on();
+    let _stats = BpfStats::on().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("metrics.rules");
     let key = &format!("{KEY}-metrics");
@@ -140,27 +119,7 @@ fn every_family_is_served_and_the_canary_comes_through() {
         .filter(|name| !served.contains(name) && *name != "kernel_backlog_wait_seconds_total")
         .collect();
     assert!(absent.is_empty(), "not served: {absent:?}");
-    let promtool = requirement::find_program("promtool").unwrap();
-    let mut check = Command::new(promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = check.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&said)
-    );
+    promtool::check_metrics(&text).unwrap();
 
     let finished = collector.stop().unwrap();
     let canaries = String::from_utf8_lossy(&finished.output)

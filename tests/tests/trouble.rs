@@ -1,19 +1,16 @@
 //! The collector under trouble: signals in the middle of a load, a disk that fills up.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
+use audit_collector_tests::disk::TinyDisk;
 use audit_collector_tests::process::{Collector, STOP_TIME};
 use audit_collector_tests::requirement::{self, Requirement, patience};
 use audit_collector_tests::stream::Stream;
 use audit_collector_tests::workload;
 use collector::audit::arch::Arch;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
 const DAEMON: [&str; 5] = [
@@ -89,7 +86,7 @@ fn a_full_disk_is_told_once_counted_and_survived() {
     guard
         .add_rule(&rule_for(uid, Arch::NATIVE, &["openat"], "disk"))
         .unwrap();
-    let disk = TinyDisk::new("1m");
+    let disk = TinyDisk::new("1m").unwrap();
     let filler = disk.path().join("filler");
     fs::write(&filler, vec![0; 700 << 10]).unwrap();
     let output = disk.path().join("events");
@@ -136,41 +133,4 @@ fn a_full_disk_is_told_once_counted_and_survived() {
         !stream.events_of(uid).is_empty(),
         "nothing came after there was room again"
     );
-}
-
-/// A small file system of its own, unmounted when dropped.
-struct TinyDisk {
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl TinyDisk {
-    fn new(size: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        fs::create_dir(&path).unwrap();
-        let options = format!("size={size}");
-        mount(
-            Some("tmpfs"),
-            &path,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some(&*options),
-        )
-        .unwrap();
-        Self {
-            path,
-            _folder: folder,
-        }
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
-    }
 }

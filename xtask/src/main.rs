@@ -50,7 +50,7 @@ enum Command {
     Ci,
     /// Write docs/metrics.md from what the collector serves; a test fails where it is stale
     Metrics,
-    /// Write Grafana's dashboards and Prometheus' rules from code; `check` fails where they are stale
+    /// Write Grafana's dashboards and Prometheus' rules from code; `check` fails where they are stale, or wrong on a real Prometheus
     Dashboards(dashboards::Arguments),
     /// Check licences, sources and duplicates of all dependencies
     Policy,

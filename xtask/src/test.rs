@@ -38,8 +38,17 @@ pub(crate) struct Tally {
 }
 
 pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    report(arguments.filter.as_deref())
+}
+
+/// `cargo xtask test NAME`.
+pub(crate) fn one(name: &str) -> anyhow::Result<ExitCode> {
+    report(Some(name))
+}
+
+fn report(filter: Option<&str>) -> anyhow::Result<ExitCode> {
     setup::for_tests();
-    let tally = run(arguments.filter.as_deref())?;
+    let tally = run(filter)?;
     tally.print();
     Ok(if tally.failed == 0 {
         ExitCode::SUCCESS

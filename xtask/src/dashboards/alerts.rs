@@ -137,12 +137,14 @@ pub(super) fn alerts() -> Vec<Alert> {
         Alert {
             name: "AuditEventsBackfilled",
             severity: Warning,
+            // Three times the range: what went on for a moment has long left it then.
             lasting: Some("15m"),
             expr: "sum without (stage, outcome) (increase(\
-                audit_collector_crosscheck_missing_events_total{outcome=\"backfilled\"}[15m])) > 0"
+                audit_collector_crosscheck_missing_events_total{outcome=\"backfilled\"}[5m])) > 0"
                 .to_owned(),
             summary: "The kernel of {{ $labels.instance }} keeps losing audit events ({{ $labels.cause }})",
-            description: "{{ $value | humanize }} within a quarter of an hour came back from eBPF, without what eBPF does not see.",
+            description: "For a quarter of an hour now there is no end of it: {{ $value | humanize }} events within the last five minutes came back \
+                from eBPF, without what eBPF does not see.",
         },
         Alert {
             name: "AuditBacklogNearLimit",

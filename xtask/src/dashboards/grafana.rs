@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 /// Tags and links by which the dashboards find each other.
 const TAG: &str = "audit-collector";
 const COLUMNS: u32 = 24;
+/// Seconds between the moments for which an annotation is asked.
+pub(super) const ANNOTATION_STEP: u32 = 60;
 
 /// What a value is a measure of, by Grafana's name for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -424,7 +426,7 @@ impl Board {
                     "hide": false,
                     "iconColor": annotation.colour,
                     "expr": annotation.expr,
-                    "step": "60s",
+                    "step": format!("{ANNOTATION_STEP}s"),
                     "titleFormat": annotation.name,
                     "textFormat": "{{instance}}",
                 })

@@ -2,7 +2,8 @@
 
 use super::expression::{metric, metric_with, quantile, rate, series};
 use super::grafana::{
-    Annotation, Board, Meanings, NOT_ONE, NOT_ONE_MILD, Panel, RED, Row, Steps, Unit, YELLOW,
+    ANNOTATION_STEP, Annotation, Board, Meanings, NOT_ONE, NOT_ONE_MILD, Panel, RED, Row, Steps,
+    Unit, YELLOW,
 };
 use super::thresholds::{
     BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK, CANARY_LATE, LATENCY_HIGH, RING_NEAR_LIMIT,
@@ -33,23 +34,18 @@ const STALE: Steps = &[(STATUS_STALE, RED)];
 const LATENCY: Steps = &[(LATENCY_HIGH, YELLOW)];
 const CANARY: Steps = &[(CANARY_LATE, RED)];
 
-/// What happened to a host's set-up, for its graphs.
+/// What happened to a host's set-up, for its graphs. By the time that the host tells: what a series shows first is no change of it.
 pub(super) fn annotations() -> Vec<Annotation> {
+    let lately = |time: String| format!("{time} > time() - {}", 2 * ANNOTATION_STEP);
     vec![
         Annotation {
             name: "rules changed",
-            expr: format!(
-                "changes({}[2m]) > 0",
-                metric("rules_last_change_timestamp_seconds")
-            ),
+            expr: lately(metric("rules_last_change_timestamp_seconds")),
             colour: "blue",
         },
         Annotation {
             name: "collector started",
-            expr: format!(
-                "changes({}[2m]) > 0",
-                series("process_start_time_seconds", "")
-            ),
+            expr: lately(series("process_start_time_seconds", "")),
             colour: "purple",
         },
     ]
