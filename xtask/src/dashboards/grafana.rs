@@ -300,6 +300,10 @@ impl Panel {
             Kind::Table => {
                 defaults["custom"] = json!({"align": "auto", "filterable": true, "inspect": false});
             }
+            // Without bounds a bar is as good as any other, and no shade of the text.
+            Kind::BarGauge if self.steps.is_empty() => {
+                defaults["color"] = json!({"mode": "fixed", "fixedColor": "blue"});
+            }
             Kind::Stat | Kind::BarGauge | Kind::Heatmap => {}
         }
         defaults

@@ -23,6 +23,9 @@ const FAILURE: Meanings = &[
     ("2", "panic", YELLOW),
 ];
 const YES: Meanings = &[("0", "no", RED), ("1", "yes", "green")];
+/// Right or wrong by what the collector was told to be.
+const SELF: Meanings = &[("0", "no", "text"), ("1", "yes", "green")];
+const CONFIG: Meanings = &[("0", "refused", YELLOW), ("1", "accepted", "green")];
 const REASONS: Meanings = &[
     ("0", "good", "green"),
     ("1", "look", YELLOW),
@@ -122,6 +125,7 @@ fn state() -> Vec<Panel> {
             "`no` is right beside auditd (multicast); in mode daemon it means that another process took its place.",
             Unit::Words,
         )
+        .meanings(SELF)
         .query(metric("kernel_daemon_is_self"), "{{instance}}"),
         Panel::number(
             "Rules as configured",
@@ -183,15 +187,20 @@ fn state() -> Vec<Panel> {
         )
         .query(metric("build_info"), "{{instance}} {{version}} {{revision}}")
         .query(metric("host_info"), "{{instance}} {{kernel_release}} {{source}}"),
-        Panel::lines(
-            "Configuration accepted",
-            "0: the last reload was refused, and the former configuration goes on; the log says why.",
-            Unit::Count,
+        Panel::timeline(
+            "Configuration",
+            "Refused: the last one that was read is wrong, and the former goes on; the log says why.",
+            CONFIG,
         )
-        .query(metric("config_last_reload_successful"), "{{instance}}")
+        .query(metric("config_last_reload_successful"), "{{instance}}"),
+        Panel::lines(
+            "Age of the configuration",
+            "Since one was accepted last. Old is right where nothing was changed since; one you did not make is worth a question.",
+            Unit::Seconds,
+        )
         .query(
             format!("time() - {}", metric("config_last_reload_success_timestamp_seconds")),
-            "{{instance}} age in s",
+            "{{instance}}",
         ),
     ]
 }
