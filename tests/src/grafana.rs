@@ -83,6 +83,16 @@ impl Dashboard {
             .collect()
     }
 
+    /// Its file's name without the end: its uid without what all begin with.
+    ///
+    /// # Errors
+    /// Where it begins with something else.
+    pub fn name(&self) -> anyhow::Result<&str> {
+        let uid = self.0["uid"].as_str().context("no uid")?;
+        let name = uid.strip_prefix("audit-collector-");
+        name.with_context(|| format!("{uid} is none of ours"))
+    }
+
     /// Its queries, panel by panel, then those of its annotations.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! What the end-to-end tests and the demo stand on: the lock that makes them run one at a time, the guard that puts
+//! What the end-to-end tests, the demo and the screenshots stand on: the lock that makes them run one at a time, the guard that puts
 //! the kernel's audit state back, the workload, the collector as a process, and what it says.
 //!
 //! Everything here acts on the real kernel. A test that lacks something says so through [`requirement`] and is never
@@ -14,12 +14,14 @@ pub mod bpf_stats;
 pub mod changes;
 pub mod disk;
 pub mod displacement;
+pub mod example;
 pub mod exposition;
 pub mod files;
 pub mod grafana;
 pub mod journal;
 pub mod listener;
 pub mod lock;
+pub mod page;
 pub mod process;
 pub mod prometheus;
 pub mod promtool;

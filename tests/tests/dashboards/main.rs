@@ -7,6 +7,7 @@
 mod panels;
 mod scene;
 
+use audit_collector_tests::example;
 use audit_collector_tests::grafana;
 use audit_collector_tests::promtool;
 use audit_collector_tests::requirement::{self, Requirement};
@@ -66,7 +67,8 @@ fn alerts_fire_and_panels_have_data_while_collectors_lose_events() {
 
 #[test]
 fn every_alert_is_provoked_or_it_is_said_why_not() {
-    let mut names: Vec<String> = scene::rules("alerts.yml")
+    let mut names: Vec<String> = example::rules("alerts.yml")
+        .unwrap()
         .iter()
         .map(|rule| rule["alert"].as_str().unwrap().to_owned())
         .collect();
@@ -79,6 +81,6 @@ fn every_alert_is_provoked_or_it_is_said_why_not() {
     known.dedup();
     assert_eq!(names, known);
     for file in ["recording.yml", "alerts.yml"] {
-        time_scale::divide(&scene::committed(file), SCALE).unwrap();
+        time_scale::divide(&example::committed(file).unwrap(), SCALE).unwrap();
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use audit_collector_tests::example;
 use audit_collector_tests::grafana::{Dashboard, Moments, Query, TimeRange, metric_names};
 use audit_collector_tests::prometheus::{self, Prometheus, Series};
 use serde_json::Value;
-
-use super::scene;
 
 /// A query: its dashboard's uid, its panel's title, its letter.
 type Place<'a> = (&'a str, &'a str, &'a str);
@@ -85,7 +84,7 @@ fn check_rules(prometheus: &Prometheus) {
     let rules: Vec<&Value> = groups
         .flat_map(|group| group["rules"].as_array().unwrap())
         .collect();
-    let committed = ["recording.yml", "alerts.yml"].map(|name| scene::rules(name).len());
+    let committed = ["recording.yml", "alerts.yml"].map(|name| example::rules(name).unwrap().len());
     assert_eq!(rules.len(), committed.iter().sum::<usize>());
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
@@ -123,7 +122,7 @@ fn check_names(boards: &[Dashboard], expositions: &[String]) {
         .flat_map(|query| metric_names(&query.expr))
         .collect();
     // What shows a recorded figure shows what it is made of; a host's health is made of conditions, not of figures.
-    let recorded = scene::rules("recording.yml");
+    let recorded = example::rules("recording.yml").unwrap();
     for rule in recorded.iter().filter(|rule| rule.get("labels").is_none()) {
         if named.remove(rule["record"].as_str().unwrap()) {
             named.extend(metric_names(rule["expr"].as_str().unwrap()));

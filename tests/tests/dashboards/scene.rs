@@ -12,21 +12,24 @@ use audit_collector_tests::audit_state::{AuditGuard, KEY};
 use audit_collector_tests::bpf_stats::BpfStats;
 use audit_collector_tests::disk::TinyDisk;
 use audit_collector_tests::displacement::{netlink_sockets_of, take_seat_of};
-use audit_collector_tests::grafana::{self, TimeRange};
+use audit_collector_tests::example::{self, Pace};
+use audit_collector_tests::grafana::TimeRange;
 use audit_collector_tests::process::{Collector, Stopped};
 use audit_collector_tests::prometheus::{Prometheus, Series};
-use audit_collector_tests::{time_scale, workload};
+use audit_collector_tests::workload;
 use collector::audit::client::{Client, UserMessage};
 use collector::audit::record::RecordType;
 use collector::audit::socket::EventSocket;
 use collector::audit::status::StatusChange;
 use nix::sys::socket::{NetlinkAddr, connect};
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How many times as fast as the committed rules say.
 pub(super) const SCALE: u64 = 20;
-const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
+const PACE: Pace = Pace {
+    scale: SCALE,
+    scrape_interval: Duration::from_secs(1),
+};
 /// Each minute in the committed example.
 const CANARY_SECONDS: u64 = 60 / SCALE;
 /// How long an alert may take from its cause on. The one that takes longest waits for 45 s.
@@ -141,7 +144,8 @@ impl Scene {
             (STUCK, &stuck),
             (GONE, &gone),
         ];
-        let prometheus = prometheus(&folder, &hosts);
+        let hosts = hosts.map(|(name, collector)| (name, collector.address()));
+        let prometheus = example::start(folder.path(), PACE, &hosts).unwrap();
         Self {
             prometheus,
             began: SystemTime::now(),
@@ -270,7 +274,7 @@ impl Scene {
     pub(super) fn time_range(&self) -> TimeRange {
         TimeRange {
             length: self.began.elapsed().unwrap(),
-            scrape_interval: SCRAPE_INTERVAL,
+            scrape_interval: PACE.scrape_interval,
         }
     }
 
@@ -334,47 +338,6 @@ fn named(series: Vec<Series>, labels: [&str; 2]) -> BTreeSet<(String, String)> {
         .into_iter()
         .map(|mut one| labels.map(|label| one.labels.remove(label).unwrap_or_default()));
     pairs.map(|[first, second]| (first, second)).collect()
-}
-
-/// A Prometheus set up as the committed example says, but that the hosts are these and that time goes faster.
-fn prometheus(folder: &TempDir, hosts: &[(&str, &Collector)]) -> Prometheus {
-    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    for name in ["recording.yml", "alerts.yml"] {
-        write(name, &time_scale::divide(&committed(name), SCALE).unwrap());
-    }
-    let entry = |(name, collector): &(&str, &Collector), labels: Value| {
-        let mut labels = labels;
-        labels["instance"] = (*name).into();
-        json!({"targets": [collector.address().to_string()], "labels": labels})
-    };
-    let (first, others) = hosts.split_first().unwrap();
-    let others: Vec<Value> = others
-        .iter()
-        .map(|host| entry(host, json!({"cluster": "test"})))
-        .collect();
-    write("hosts.json", &Value::from(others).to_string());
-    let mut config: Value = serde_saphyr::from_str(&committed("scrape.yml")).unwrap();
-    let interval = format!("{}s", SCRAPE_INTERVAL.as_secs());
-    config["global"] = json!({"scrape_interval": interval, "evaluation_interval": interval});
-    let jobs = &mut config["scrape_configs"];
-    *jobs.pointer_mut("/0/static_configs").unwrap() = json!([entry(first, json!({}))]);
-    *jobs.pointer_mut("/1/file_sd_configs/0/files").unwrap() = json!(["hosts.json"]);
-    write("prometheus.yml", &config.to_string());
-    Prometheus::start(&folder.path().join("prometheus.yml")).unwrap()
-}
-
-/// A file of `dashboards/prometheus`.
-pub(super) fn committed(name: &str) -> String {
-    fs::read_to_string(grafana::folder().join("prometheus").join(name)).unwrap()
-}
-
-/// The rules of such a file.
-pub(super) fn rules(name: &str) -> Vec<Value> {
-    let file: Value = serde_saphyr::from_str(&committed(name)).unwrap();
-    let groups = file["groups"].as_array().unwrap().iter();
-    groups
-        .flat_map(|group| group["rules"].as_array().unwrap().clone())
-        .collect()
 }
 
 /// Has `sockets` take messages from netlink port `port` alone; the kernel's is 0.

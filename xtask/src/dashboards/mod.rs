@@ -1,6 +1,6 @@
-//! `cargo xtask dashboards [check|schema]`: Grafana's dashboards and Prometheus' rules, generated from code.
+//! `cargo xtask dashboards [check|schema|screenshots]`: Grafana's dashboards and Prometheus' rules, generated from code.
 //!
-//! Owns what is in `dashboards/` except runbooks, the rules' tests, provisioning and screenshots, which are written by
+//! Owns what is in `dashboards/` except runbooks, the rules' tests and provisioning, which are written by
 //! hand. What a panel colours and what an alert fires on come from the same [`alerts`] and `thresholds`.
 
 mod alerts;
@@ -12,6 +12,7 @@ mod host;
 mod losses;
 mod rules;
 mod schema;
+mod screenshots;
 mod thresholds;
 
 #[cfg(test)]
@@ -38,6 +39,9 @@ enum Action {
     Check,
     /// Write the JSON Schema that tests hold the dashboards to, from Grafana's own types; needs Node.js
     Schema,
+    /// Draw every dashboard with figures of a Prometheus that scrapes collectors on this kernel while they lose events, and keep the
+    /// pictures in dashboards/screenshots; needs root, Node.js and Chromium, which it fetches where it is missing
+    Screenshots,
 }
 
 /// The end-to-end tests of what is in `dashboards/`.
@@ -56,6 +60,7 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             return test::one(LIVE_TEST);
         }
         Some(Action::Schema) => schema::write()?,
+        Some(Action::Screenshots) => return screenshots::draw(),
         None => write()?,
     }
     Ok(ExitCode::SUCCESS)

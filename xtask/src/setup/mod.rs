@@ -2,6 +2,7 @@
 //!
 //! The machine, its toolchain and its package database stay as they are; doing it again costs nothing.
 
+mod browser;
 mod core_source;
 mod debian;
 mod emulator;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use crate::step;
 
+pub(crate) use browser::ensure as browser;
 pub(crate) use emulator::Emulator;
 pub(crate) use kernel::{SERIES as KERNEL_SERIES, ensure as kernel_image};
 pub(crate) use node::ensure as npm;

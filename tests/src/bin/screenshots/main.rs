@@ -1,0 +1,105 @@
+//! Draws every dashboard of the repository, with figures from a real Prometheus that scrapes collectors on this kernel while they
+//! lose events, and keeps the pictures. `cargo xtask dashboards screenshots` has what it needs and runs it.
+
+mod browser;
+mod palette;
+mod scene;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use audit_collector_tests::grafana::Dashboard;
+use audit_collector_tests::page::{Page, Values};
+use audit_collector_tests::prometheus;
+use audit_collector_tests::requirement::Requirement;
+use clap::Parser;
+
+use browser::Browser;
+use scene::{DAEMON, Scene};
+
+/// The dashboard for one host, and the variable that says for which.
+const OF_ONE_HOST: (&str, &str) = ("audit-collector-host", "instance");
+
+/// What sysexits.h calls EX_NOPERM, as of the collector itself.
+const EXIT_NOT_PERMITTED: u8 = 77;
+
+#[derive(Parser)]
+struct Cli {
+    /// A Chromium
+    #[arg(long)]
+    browser: PathBuf,
+    /// uPlot's folder `dist`
+    #[arg(long)]
+    uplot: PathBuf,
+    /// The folder for the pictures
+    #[arg(long)]
+    into: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let needs = [
+        Requirement::AuditControl,
+        Requirement::DaemonSeat,
+        Requirement::NoRules,
+        Requirement::Ebpf,
+        Requirement::Mount,
+        Requirement::Program(prometheus::PROGRAM),
+    ];
+    let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
+    if !missing.is_empty() {
+        eprintln!("screenshots: cannot run here: {}", missing.join("; "));
+        return ExitCode::from(EXIT_NOT_PERMITTED);
+    }
+    // Noticed between steps rather than ending us: what is changed here must be put back.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let registered = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]
+        .into_iter()
+        .try_for_each(|signal| {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted)).map(drop)
+        });
+    match registered
+        .map_err(Into::into)
+        .and_then(|()| draw(&cli, &interrupted))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("screenshots: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn draw(cli: &Cli, interrupted: &AtomicBool) -> anyhow::Result<()> {
+    let browser = Browser::new(&cli.browser)?;
+    let mut scene = Scene::set()?;
+    scene.play(&|| interrupted.load(Ordering::Relaxed))?;
+    // The same for all: what comes while they are drawn is not of the scene.
+    let moments = scene.moments()?;
+    for board in Dashboard::all()? {
+        let picture = cli.into.join(board.name()?).with_extension("png");
+        let chosen = if board.0["uid"] == OF_ONE_HOST.0 {
+            Values::from([(OF_ONE_HOST.1, DAEMON)])
+        } else {
+            Values::new()
+        };
+        let page = Page {
+            board: &board,
+            chosen,
+            prometheus: scene.prometheus.address(),
+            moments,
+            note: &scene::note(),
+        };
+        save(&browser, &page, &cli.uplot, &picture)
+            .with_context(|| format!("cannot draw {}", picture.display()))?;
+        println!("drew {}", picture.display());
+    }
+    scene.end()
+}
+
+fn save(browser: &Browser, page: &Page<'_>, uplot: &Path, picture: &Path) -> anyhow::Result<()> {
+    browser.draw(&page.html(uplot)?, page.size()?, picture)
+}
