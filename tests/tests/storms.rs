@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
@@ -30,6 +31,9 @@ use collector::audit::status::StatusChange;
 
 /// How long the account may take to settle.
 const SETTLE_TIME: Duration = Duration::from_secs(120);
+
+/// How long the collector may take to hand memory back.
+const MEMORY_TIME: Duration = Duration::from_secs(5);
 
 /// Short waits, so that the tests end soon; the figures do not depend on them.
 const WAITS: [(&str, Duration); 2] = [
@@ -131,6 +135,7 @@ fn storm_under(
     let calls = journal.calls.len() as u64;
     let metrics = collector.settle(calls, patience(SETTLE_TIME)).unwrap();
     let lost = guard.status().unwrap().lost.wrapping_sub(before);
+    has_handed_memory_back(&collector);
     let finished = collector.stop().unwrap();
     let comparison = journal.compare(uid, &finished.stream.events_of(uid));
     let outcome = Outcome {
@@ -148,6 +153,27 @@ fn storm_under(
     );
     outcome.check(&journal);
     outcome
+}
+
+/// After a storm the collector takes no more memory than docs/memory.md says, beside its rings.
+fn has_handed_memory_back(collector: &Collector) {
+    let path = format!("/proc/{}/status", collector.pid());
+    let began = Instant::now();
+    loop {
+        let status = fs::read_to_string(&path).unwrap();
+        let own = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib: u64 = (own.unwrap().trim().trim_end_matches(" kB").parse()).unwrap();
+        if kib <= 40 << 10 {
+            return;
+        }
+        assert!(
+            began.elapsed() < patience(MEMORY_TIME),
+            "{kib} KiB are still taken"
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 impl Outcome {

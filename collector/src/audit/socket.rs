@@ -1,7 +1,7 @@
 //! The sockets that audit records arrive on.
 //!
 //! Owns one netlink socket for records, and nothing of what the records say. Non-blocking: wait for readability with
-//! `AsFd` (tokio's `AsyncFd`, `poll`), then call [`EventSocket::receive`] until it says [`Received::Empty`].
+//! [`EventSocket::wait`], then call [`EventSocket::receive`] until it says [`Received::Empty`].
 //!
 //! Bounds: a [`Batch`] holds at most [`Batch::MAX_DATAGRAMS`] datagrams of [`Batch::DATAGRAM_BYTES`] each, allocated
 //! once; records that arrive while the audit pid is claimed are kept, at most [`KEPT_LIMIT`].
@@ -352,6 +352,20 @@ impl EventSocket {
                 _ if source.kind() == io::ErrorKind::WouldBlock => Ok(Received::Empty),
                 _ => Err(ReceiveError { source }),
             },
+        }
+    }
+
+    /// Waits until something can be read, at most `timeout`; whether something can.
+    ///
+    /// # Errors
+    /// What `poll(2)` reports, but EINTR, which ends the wait.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, ReceiveError> {
+        if !self.kept.is_empty() {
+            return Ok(true);
+        }
+        match sys::wait_readable(self.socket.as_fd(), timeout) {
+            Err(source) if source.kind() == io::ErrorKind::Interrupted => Ok(false),
+            waited => waited.map_err(|source| ReceiveError { source }),
         }
     }
 

@@ -28,13 +28,18 @@ use crate::pipeline::control::{Command, Message, Polled};
 use crate::pipeline::packet::Packet;
 use crate::pipeline::ring;
 use crate::pipeline::texts::Texts;
-use crate::pipeline::{canary, netlink};
+use crate::pipeline::{canary, netlink, sys};
 use crate::probe::decode;
 use crate::probe::hooks::is_behind_the_queue;
 use crate::probe::load::TRACEPOINTS;
 
 /// How often waiting events are looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// Lines are handed to the sink in batches of about so many bytes: after a storm there may be tens of megabytes at once, of which
+/// each is to be free again as soon as it is written.
+const BATCH_BYTES: usize = 256 << 10;
+/// So many events and observations that wait take memory worth handing back.
+const MANY: u64 = 4_096;
 /// How often the account is published between polls.
 pub(super) const PUBLISH: Duration = Duration::from_millis(250);
 
@@ -59,6 +64,8 @@ pub(super) struct Merge {
     pub(super) sink_stopped: watch::Sender<bool>,
     pub(super) delivery: Delivery,
     pub(super) batch: Batch,
+    /// Most events and observations that have waited since memory was last handed back.
+    pub(super) most_waiting: u64,
     pub(super) last: Totals,
     pub(super) published: Account,
     pub(super) canary: Option<canary::Receiver>,
@@ -386,6 +393,7 @@ impl Merge {
             self.core.say(Output::Loss(loss));
         }
         let mut canaries = Vec::new();
+        let mut all_queued = true;
         for output in self.core.outputs() {
             if let Output::Event(event) = &output {
                 for key in rule_keys(event).iter() {
@@ -395,18 +403,27 @@ impl Merge {
                 canaries.extend(canary.and_then(|canary| canary.sent_at(event)));
             }
             self.renderer.render_into(&output, &mut self.batch);
-        }
-        if self.batch.is_empty() {
-            return;
-        }
-        match self.sink.submit(std::mem::take(&mut self.batch)) {
-            Submitted::Queued => self.canaries_arrived(&canaries),
-            Submitted::Dropped => {
-                tracing::debug!("the sink's queue is full; lines are dropped and counted")
+            if self.batch.n_bytes() >= BATCH_BYTES {
+                all_queued &= submit(&mut self.sink, &mut self.batch, &self.sink_stopped);
             }
-            Submitted::Stopped => {
-                self.sink_stopped.send_replace(true);
-            }
+        }
+        if !self.batch.is_empty() {
+            all_queued &= submit(&mut self.sink, &mut self.batch, &self.sink_stopped);
+        }
+        if all_queued {
+            self.canaries_arrived(&canaries);
+        }
+    }
+
+    /// What a storm took is not needed after it.
+    fn hand_back_memory(&mut self) {
+        let crosscheck = &self.published.crosscheck;
+        let waiting = crosscheck.pending_observations + crosscheck.pending_events;
+        self.most_waiting = self.most_waiting.max(waiting);
+        let written = self.published.sinks.values().all(|sink| sink.queued == 0);
+        if self.most_waiting >= MANY && waiting <= MANY / 64 && written {
+            self.most_waiting = 0;
+            sys::hand_back_memory();
         }
     }
 
@@ -434,6 +451,7 @@ impl Merge {
             .insert(self.sink.name().to_owned(), self.sink.counts());
         debug_assert_eq!(self.published.broken_identities(), [""; 0]);
         self.account.send_replace(Arc::new(self.published.clone()));
+        self.hand_back_memory();
     }
 
     fn finish(mut self, sink_deadline: Duration) -> Arc<Account> {
@@ -454,6 +472,20 @@ impl Merge {
         debug_assert!(witness.is_none_or(Ebpf::is_settled), "{witness:?}");
         Arc::new(self.published)
     }
+}
+
+/// Hands a batch to the sink and begins the next; whether it waits for the target now.
+fn submit(sink: &mut SinkHandle, batch: &mut Batch, stopped: &watch::Sender<bool>) -> bool {
+    match sink.submit(std::mem::take(batch)) {
+        Submitted::Queued => return true,
+        Submitted::Dropped => {
+            tracing::debug!("the sink's queue is full; lines are dropped and counted")
+        }
+        Submitted::Stopped => {
+            stopped.send_replace(true);
+        }
+    }
+    false
 }
 
 /// The keys of the rules that reported a call; none where its event has been counted already, by a line before.

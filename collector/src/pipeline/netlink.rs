@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -14,7 +15,6 @@ use crate::audit::message::Kind;
 use crate::audit::socket::{Batch, EventSocket, ReceiveError, Received};
 use crate::clock::KtimeNs;
 use crate::pipeline::packet::Packet;
-use crate::pipeline::sys;
 
 /// Packets that may wait for the core; a packet is at most one batch of the socket, and of one record where the reader keeps up
 /// with the kernel while the core does not, so that what bounds the queue is its bytes.
@@ -22,6 +22,11 @@ pub(super) const QUEUE_PACKETS: usize = 16_384;
 
 /// How long reading may go on after the stop.
 const LAST_READ: Duration = Duration::from_millis(300);
+/// How long records may gather once some have been read. Meanwhile the kernel, which sends each record by itself, has nobody
+/// to wake: a wake-up for each would cost those who make the calls more than the reading does.
+const GATHER: Duration = Duration::from_millis(2);
+/// The receive buffer, as the kernel accounts for it, that surely has room for what comes meanwhile.
+const GATHERING_BUFFER: usize = 4 << 20;
 /// How often a quiet socket is looked at: so often it is known to be empty, and a capture of it handed to the disk.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -59,44 +64,34 @@ pub(super) struct Queue {
     pub(super) counts: Arc<Counts>,
 }
 
-/// Reads until `stop` turns true, then what is left, then ends.
-pub(super) async fn read(
-    socket: EventSocket,
+/// Reads until `stop` turns true, then what is left, then ends. Takes a thread of its own.
+pub(super) fn read(
+    mut socket: EventSocket,
     mut capture: Option<CaptureWriter>,
-    queue: Queue,
-    mut stop: watch::Receiver<bool>,
+    queue: &Queue,
+    stop: &watch::Receiver<bool>,
 ) -> Result<(), ReceiveError> {
-    let mut socket = sys::watch_socket(socket).map_err(|source| ReceiveError { source })?;
     let mut batch = Batch::new();
-    loop {
-        let stopping = *stop.borrow();
-        if stopping {
-            // Beside a busy daemon records never end.
-            let end = KtimeNs::now().plus(LAST_READ);
-            while KtimeNs::now() < end
-                && receive(socket.get_mut(), &mut batch, capture.as_mut(), &queue)?
-            {
-                tokio::task::yield_now().await;
+    let gathers = socket.receive_buffer().bytes >= GATHERING_BUFFER;
+    // Whoever is to stop it being gone says the same.
+    while !*stop.borrow() && stop.has_changed().is_ok() {
+        let came = socket.wait(LOOK)?;
+        while receive(&mut socket, &mut batch, capture.as_mut(), queue)? {
+            if *stop.borrow() {
+                break;
             }
-            if let Some(capture) = &mut capture {
-                tend_capture(capture);
-            }
-            return Ok(());
         }
-        tokio::select! {
-            ready = socket.readable_mut() => {
-                let mut ready = ready.map_err(|source| ReceiveError { source })?;
-                if !receive(ready.get_inner_mut(), &mut batch, capture.as_mut(), &queue)? {
-                    ready.clear_ready();
-                }
-            }
-            _ = stop.changed() => {}
-            () = tokio::time::sleep(LOOK) => {
-                receive(socket.get_mut(), &mut batch, capture.as_mut(), &queue)?;
-                capture.iter_mut().for_each(tend_capture);
-            }
+        if !came {
+            capture.iter_mut().for_each(tend_capture);
+        } else if gathers {
+            thread::sleep(GATHER);
         }
     }
+    // Beside a busy daemon records never end.
+    let end = KtimeNs::now().plus(LAST_READ);
+    while KtimeNs::now() < end && receive(&mut socket, &mut batch, capture.as_mut(), queue)? {}
+    capture.iter_mut().for_each(tend_capture);
+    Ok(())
 }
 
 /// Lets the file be read while the capture goes on, and tells once why it ended.

@@ -34,8 +34,9 @@ impl Packet {
         self.items.is_empty()
     }
 
+    /// Bytes of memory it takes.
     pub(super) fn n_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.capacity() + self.items.capacity() * size_of::<Item>()
     }
 
     /// Type, time of arrival and bytes of each.

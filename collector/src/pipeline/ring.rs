@@ -1,9 +1,11 @@
 //! Reads the ring buffer of the BPF programs.
 //!
-//! Owns the consumer's end. As the reader of the event socket, it never waits for what is behind it.
+//! Owns the consumer's end. The ring itself is the queue to the core, as much memory as was asked for: what the core is too
+//! slow for is left there, and the programs count what they have no room for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -16,8 +18,10 @@ use crate::probe::ring::{POLL_INTERVAL, Ring};
 
 /// Packets that may wait for the core.
 pub(super) const QUEUE_PACKETS: usize = 2_048;
-/// Bytes that may wait for the core in all packets together.
-pub(super) const QUEUE_BYTES: u64 = 128 << 20;
+/// Bytes that may wait for the core in all packets together: enough that it never has to wait for the reader.
+const QUEUE_BYTES: u64 = 4 << 20;
+/// How long the reader leaves the ring alone where that much waits.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Samples per packet.
 const PACKET_SAMPLES: usize = 256;
 
@@ -58,7 +62,13 @@ pub(super) async fn read(
     let mut ring = sys::watch_ring(ring)?;
     loop {
         let stopping = *stop.borrow();
-        while drain(ring.get_mut(), &core, &counts) == PACKET_SAMPLES {
+        loop {
+            while is_busy(&core, &counts) {
+                tokio::time::sleep(PAUSE).await;
+            }
+            if drain(ring.get_mut(), &core, &counts) < PACKET_SAMPLES {
+                break;
+            }
             tokio::task::yield_now().await;
         }
         if stopping {
@@ -70,6 +80,12 @@ pub(super) async fn read(
             _ = stop.changed() => {}
         }
     }
+}
+
+/// Whether the core has enough to do.
+fn is_busy(core: &mpsc::Sender<Packet>, counts: &Counts) -> bool {
+    let full = counts.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES || core.capacity() == 0;
+    full && !core.is_closed()
 }
 
 /// Takes at most one packet's worth; returns how many samples that was.
@@ -97,8 +113,8 @@ fn drain(ring: &mut Ring, core: &mpsc::Sender<Packet>, counts: &Counts) -> usize
 fn send(packet: Packet, core: &mpsc::Sender<Packet>, counts: &Counts) {
     let samples = packet.len();
     let bytes = packet.n_bytes() as u64;
-    let room = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES;
-    if !room || core.try_send(packet).is_err() {
+    counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+    if core.try_send(packet).is_err() {
         counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         counts
             .queue_full

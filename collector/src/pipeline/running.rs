@@ -40,7 +40,7 @@ use crate::pipeline::rules::files::RuleFiles;
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::rules::{Configured, Upkeep};
 use crate::pipeline::texts::{self, Texts};
-use crate::pipeline::{canary, netlink, ring};
+use crate::pipeline::{canary, netlink, ring, sys};
 use crate::probe::features;
 use crate::probe::hooks::Level;
 use crate::probe::texts::TextMirror;
@@ -170,6 +170,7 @@ impl Running {
                 (Some(started.probe), Some(started.ring), started.texts)
             }
         };
+        sys::hand_back_memory();
         let level = probe.as_ref().map(Probe::level);
         let started = format!(
             "audit-collector {} on Linux {}: {}, {}, {} rules",
@@ -236,6 +237,7 @@ impl Running {
             texts: Texts::new(text_ring, text_counts),
             delivery,
             batch: Batch::default(),
+            most_waiting: 0,
             last: Totals::default(),
             published: Account {
                 level,
@@ -252,16 +254,15 @@ impl Running {
             messages,
         };
         let merge = tokio::spawn(merge.run(inlets, SINK_DEADLINE));
-        let reader = tokio::spawn(netlink::read(
-            socket,
-            capture,
-            netlink::Queue {
-                core: packets,
-                bytes: config.audit.queue_bytes,
-                counts: reader_counts,
-            },
-            stopping.clone(),
-        ));
+        let queue = netlink::Queue {
+            core: packets,
+            bytes: config.audit.queue_bytes,
+            counts: reader_counts,
+        };
+        let reader = tokio::task::spawn_blocking({
+            let stop = stopping.clone();
+            move || netlink::read(socket, capture, &queue, &stop)
+        });
         let ring_reader = ring.map(|ring| {
             tokio::spawn(ring::read(
                 ring,

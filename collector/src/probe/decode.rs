@@ -309,9 +309,9 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
 }
 
 /// The files noted; none where there are fewer than the programs send.
-fn noted(string: &[u8]) -> Option<[Option<NotedName>; NOTED_NAMES]> {
+fn noted(string: &[u8]) -> Option<Box<[Option<NotedName>; NOTED_NAMES]>> {
     let (names, _) = <[NameFacts; NOTED_NAMES]>::read_from_prefix(string).ok()?;
-    Some(names.map(noted_name))
+    Some(Box::new(names.map(noted_name)))
 }
 
 /// None where there never was one, and for roles that no kernel has.

@@ -103,7 +103,10 @@ pub fn of(seen: &Observation) -> Names {
             directories_known: true,
         };
     }
-    let noted = seen.noted.as_ref().and_then(|noted| of_noted(seen, noted));
+    let noted = seen
+        .noted
+        .as_deref()
+        .and_then(|noted| of_noted(seen, noted));
     noted.unwrap_or_else(|| match &seen.opened {
         Some(opened) => of_opened(seen, opened),
         None => Names::default(),

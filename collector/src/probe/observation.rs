@@ -320,7 +320,7 @@ pub struct Observation {
     pub notes: Option<Box<Notes>>,
     /// The first files that the kernel noted, and behind them what calls before left in their places; only where a rule
     /// asks about files.
-    pub noted: Option<[Option<NotedName>; NOTED_NAMES]>,
+    pub noted: Option<Box<[Option<NotedName>; NOTED_NAMES]>>,
     /// Where the directories stand in which the call's paths begin, or the file that the call is about; only where a rule
     /// asks about files.
     pub standing: Vec<Standing>,

@@ -80,7 +80,7 @@ fn what_was_found_in_an_audit_context_counts_only_where_auditing_was_on() {
         let mut bench = Bench::new();
         bench.poll(900, drained());
         bench.observe(Observation {
-            noted: Some([None; 5]),
+            noted: Some(Box::new([None; 5])),
             ..maybe(1_000, 5)
         });
         assert_eq!(bench.correlator.crosscheck().expected, 0, "not known yet");

@@ -49,7 +49,7 @@ fn call(name: &str, paths: &[&str], result: i64, left: &[Option<NotedName>]) -> 
         .collect();
     let mut noted = [None; 5];
     noted[..left.len()].copy_from_slice(left);
-    seen.noted = Some(noted);
+    seen.noted = Some(Box::new(noted));
     seen
 }
 
