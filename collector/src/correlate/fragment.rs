@@ -17,6 +17,8 @@ use crate::probe::observation::Observation;
 pub(super) const REACH: u32 = 256;
 /// A stamp is the coarse clock at entry, cut to milliseconds: no further behind it than this where the clock ticks in time.
 pub(super) const TICK: Duration = Duration::from_millis(11);
+/// Where the two clocks are not read at one moment, a call may seem to enter before its stamp, by no more than this.
+pub(super) const EARLIEST_ENTRY: Duration = Duration::from_millis(5);
 /// A stamp is the clock at entry, at most so far behind it, however late the clock ticks.
 pub(super) const LATEST_ENTRY: Duration = Duration::from_millis(200);
 

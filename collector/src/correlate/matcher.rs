@@ -431,12 +431,21 @@ impl Correlator {
             self.expect(pending, Settled::Open, now, out);
         }
         let passed = self.stream_passed(now);
-        let due = |pending: &Pending| {
-            let waited = now.since(pending.observation.taken.max(pending.arrived));
-            waited >= limits.longest_wait
-                || (waited >= limits.observation_wait && pending.observation.taken <= passed)
-        };
-        while let Some(pending) = self.observations.take_due(due) {
+        let chosen_by_content = self.level() == Level::Syscalls;
+        loop {
+            // A fragment that waits for the ring to be read may choose it yet.
+            let waiting = &self.waiting;
+            let due = |pending: &Pending| {
+                let observation = &pending.observation;
+                let waited = now.since(observation.taken.max(pending.arrived));
+                waited >= limits.longest_wait
+                    || (waited >= limits.observation_wait
+                        && observation.taken <= passed
+                        && !(chosen_by_content && waiting.may_be_of(observation.entry)))
+            };
+            let Some(pending) = self.observations.take_due(due) else {
+                break;
+            };
             self.settle_observation(pending, None, now, out);
         }
         // A gap is set against what was given back in it, so it is settled after all of that.

@@ -1,13 +1,13 @@
 //! Audit events that wait for their observation.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::audit::event::AuditEvent;
 use crate::audit::record::Stamp;
 use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
-use crate::correlate::fragment::Content;
+use crate::correlate::fragment::{self, Content};
 use crate::correlate::key::MatchKey;
 
 #[derive(Debug)]
@@ -24,12 +24,13 @@ pub(super) struct WaitingEvent {
     pub(super) since: KtimeNs,
 }
 
-/// First in, first out by arrival; by stamp; by key for those that have a SYSCALL record.
+/// First in, first out by arrival; by stamp; by time; by key for those that have a SYSCALL record.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     events: HashMap<u64, WaitingEvent>,
     by_key: HashMap<MatchKey, VecDeque<u64>>,
     by_stamp: HashMap<Stamp, u64>,
+    by_time: BTreeSet<(KtimeNs, u64)>,
     by_arrival: VecDeque<u64>,
     next: u64,
 }
@@ -49,6 +50,7 @@ impl Waiting {
                 .push_back(number);
         }
         self.by_stamp.insert(waiting.event.stamp, number);
+        self.by_time.insert((waiting.stamp, number));
         self.by_arrival.push_back(number);
         self.events.insert(number, waiting);
     }
@@ -56,6 +58,13 @@ impl Waiting {
     /// The one with this stamp.
     pub(super) fn by_stamp(&self, stamp: Stamp) -> Option<&WaitingEvent> {
         self.events.get(self.by_stamp.get(&stamp)?)
+    }
+
+    /// Whether one may be of a call that entered at `entry`, by what is left of it and where the clock ticks in time.
+    pub(super) fn may_be_of(&self, entry: KtimeNs) -> bool {
+        let from = (entry.minus(fragment::LATEST_ENTRY), 0);
+        let to = (entry.plus(fragment::EARLIEST_ENTRY), u64::MAX);
+        self.by_time.range(from..=to).next().is_some()
     }
 
     /// Takes the one with this stamp.
@@ -101,6 +110,7 @@ impl Waiting {
     fn remove(&mut self, number: u64) -> Option<WaitingEvent> {
         let waiting = self.events.remove(&number)?;
         self.by_stamp.remove(&waiting.event.stamp);
+        self.by_time.remove(&(waiting.stamp, number));
         if let Some(fields) = &waiting.fields {
             let key = MatchKey::of_record(fields);
             if let Some(queue) = self.by_key.get_mut(&key) {

@@ -180,7 +180,7 @@ impl Correlator {
         stamp: KtimeNs,
     ) -> Option<Pending> {
         let (below, above) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
-        let from = stamp.minus(Duration::from_millis(5));
+        let from = stamp.minus(fragment::EARLIEST_ENTRY);
         let to = stamp.plus(fragment::LATEST_ENTRY);
         let to = above.map_or(to, |above| to.min(above.at.plus(Self::RACE)));
         let candidates = self.observations.between(from, to).map(|(id, pending)| {

@@ -61,6 +61,30 @@ fn an_event_that_lost_its_path_takes_no_call_from_one_that_did_not() {
 }
 
 #[test]
+fn a_call_is_not_given_back_while_what_is_left_of_its_event_waits_for_the_ring() {
+    let mut bench = Bench::new();
+    bench.observe(open_observation(1_001, 3, "/etc/one"));
+    bench.observe(open_observation(1_002, 3, "/etc/other"));
+    bench.event(open_event_without_path(1_000, 8, 3));
+    bench.correlator.witness_passed(at(1_500));
+    bench.poll(2_000, drained());
+    bench.tick(9_000);
+    assert!(bench.events().is_empty());
+    bench.correlator.witness_passed(at(9_000));
+    bench.tick(9_100);
+    bench.poll(9_200, drained());
+    bench.tick(9_300);
+    let outcomes: Vec<_> = (bench.events().iter())
+        .map(|event| (event.outcome, event.supersedes))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [(Outcome::Backfilled, None), (Outcome::Matched, None)]
+    );
+    assert!(bench.correlator.crosscheck().balances());
+}
+
+#[test]
 fn an_event_whose_path_was_changed_under_it_is_matched_all_the_same_in_the_end() {
     let mut bench = Bench::new();
     bench.observe(open_observation(1_001, 3, "/etc/before"));
