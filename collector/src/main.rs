@@ -71,7 +71,13 @@ fn verify(arguments: VerifyArgs) -> anyhow::Result<u8> {
     };
     let (time, config) = arguments.into_config()?;
     let account = collect(config, Some(time))?;
-    command::verify::report(&account.verify, format, &mut io::stdout().lock())?;
+    let missed_runs = account
+        .ebpf
+        .iter()
+        .flat_map(|ebpf| ebpf.missed_runs.values());
+    let missed_runs = missed_runs.sum();
+    let mut out = io::stdout().lock();
+    command::verify::report(&account.verify, missed_runs, format, &mut out)?;
     Ok(cli::EXIT_OK)
 }
 

@@ -29,6 +29,8 @@ pub struct Verification {
 pub struct Table {
     /// Events compared.
     pub events: u64,
+    /// Runs of programs that the kernel skipped meanwhile.
+    pub missed_runs: u64,
     /// The fields compared.
     pub fields: Vec<Row>,
 }

@@ -10,14 +10,20 @@ use serde_json::{Value, json};
 use crate::command::Format;
 use crate::verify::{Place, Table, Tally};
 
-/// Prints `table`.
+/// Prints `table`. What a program would have told that the kernel skipped is unknown in it, so `missed_runs` says how often
+/// that happened.
 ///
 /// # Errors
 /// Where `out` cannot be written.
-pub fn report(table: &Table, format: Format, out: &mut impl Write) -> io::Result<()> {
+pub fn report(
+    table: &Table,
+    missed_runs: u64,
+    format: Format,
+    out: &mut impl Write,
+) -> io::Result<()> {
     match format {
-        Format::Text => out.write_all(text(table).as_bytes())?,
-        Format::Json => writeln!(out, "{:#}", as_json(table))?,
+        Format::Text => out.write_all(text(table, missed_runs).as_bytes())?,
+        Format::Json => writeln!(out, "{:#}", as_json(table, missed_runs))?,
     }
     out.flush()
 }
@@ -27,7 +33,7 @@ fn rows(table: &Table) -> impl Iterator<Item = (&Place, &Tally)> {
     table.fields.iter().filter(compared)
 }
 
-fn text(table: &Table) -> String {
+fn text(table: &Table, missed_runs: u64) -> String {
     if table.events == 0 {
         return "no event that both witnesses reported came whole: nothing was compared\n"
             .to_owned();
@@ -66,6 +72,12 @@ fn text(table: &Table) -> String {
             &tally.wrong.to_string(),
         ]);
     }
+    if missed_runs > 0 {
+        let _ = writeln!(
+            text,
+            "the kernel skipped {missed_runs} runs of programs: what they would have told is unknown"
+        );
+    }
     for ((record, field), tally) in rows(table) {
         if let Some(example) = &tally.example {
             let _ = writeln!(
@@ -87,7 +99,7 @@ fn percent(part: u64, of: &Tally) -> String {
     format!("{}.{:03}%", thousandths / 1_000, thousandths % 1_000)
 }
 
-fn as_json(table: &Table) -> Value {
+fn as_json(table: &Table, missed_runs: u64) -> Value {
     let fields: Vec<Value> = rows(table)
         .map(|((record, field), tally)| {
             json!({
@@ -105,7 +117,7 @@ fn as_json(table: &Table) -> Value {
             })
         })
         .collect();
-    json!({ "events": table.events, "fields": fields })
+    json!({ "events": table.events, "missed_runs": missed_runs, "fields": fields })
 }
 
 #[cfg(test)]
@@ -131,15 +143,15 @@ mod tests {
         table
     }
 
-    fn printed(table: &Table, format: Format) -> String {
+    fn printed(table: &Table, missed_runs: u64, format: Format) -> String {
         let mut out = Vec::new();
-        report(table, format, &mut out).unwrap();
+        report(table, missed_runs, format, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn the_table_has_what_was_compared_and_an_example_of_what_was_wrong() {
-        let text = printed(&table(), Format::Text);
+        let text = printed(&table(), 0, Format::Text);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert!(
@@ -152,12 +164,19 @@ mod tests {
             lines[3],
             "SYSCALL uid: of openat, the kernel wrote 1, and eBPF makes it nothing"
         );
-        assert!(printed(&Table::default(), Format::Text).contains("nothing was compared"));
+        assert!(printed(&Table::default(), 0, Format::Text).contains("nothing was compared"));
+    }
+
+    #[test]
+    fn programs_that_the_kernel_skipped_are_told() {
+        let text = printed(&table(), 7, Format::Text);
+        assert!(text.contains("the kernel skipped 7 runs"), "{text}");
     }
 
     #[test]
     fn json_has_the_same() {
-        let value: Value = serde_json::from_str(&printed(&table(), Format::Json)).unwrap();
+        let value: Value = serde_json::from_str(&printed(&table(), 7, Format::Json)).unwrap();
+        assert_eq!(value["missed_runs"], 7);
         assert_eq!(value["events"], 3);
         assert_eq!(value["fields"][0]["wrong"], 1);
         assert_eq!(value["fields"][0]["example"]["audit"], "1");

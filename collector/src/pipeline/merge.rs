@@ -339,7 +339,7 @@ impl Merge {
             ("ring_full", Cause::RingFull),
             ("unreadable", Cause::Malformed),
             ("undecodable", Cause::Malformed),
-            ("missed_run", Cause::InFlightFull),
+            ("missed_run", Cause::MissedRun),
         ] {
             let total = ebpf.texts.dropped.get(reason).copied().unwrap_or_default();
             let last = self.last.texts_dropped.entry(reason).or_default();
