@@ -18,25 +18,54 @@ use crate::{step, workspace};
 
 /// Programs of this machine that tests start, and those they compare with. What is not here is not there either; a
 /// test that needs it says so.
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 47] = [
     "/bin/sh",
     "/bin/true",
     "setpriv",
     "unshare",
     "auditctl",
+    "auditd",
     "ausearch",
+    "awk",
     "cat",
     "chmod",
+    "chown",
     "cp",
+    "curl",
+    "date",
     "env",
+    "find",
+    "getent",
     "grep",
+    "gzip",
+    "head",
+    "hostname",
+    "id",
     "ln",
     "ls",
     "mkdir",
+    "mkfifo",
+    "mknod",
+    "mount",
     "mv",
     "rm",
     "rmdir",
+    "sed",
+    "setsid",
+    "sleep",
+    "sort",
+    "strace",
+    "su",
+    "tar",
+    "timeout",
     "touch",
+    "true",
+    "truncate",
+    "uname",
+    "uniq",
+    "wc",
+    "whoami",
+    "xargs",
 ];
 
 /// Files that these and the C library read. Tests of ours look names up in the users' database.
@@ -52,7 +81,7 @@ const FILES: [&str; 5] = [
 const DATA: [&str; 2] = ["collector", "tests"];
 
 /// Where things are mounted, and where tests or programs expect a folder.
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "dev",
     "proc",
     "root",
@@ -61,6 +90,7 @@ const FOLDERS: [&str; 8] = [
     "sys",
     "tmp",
     "usr/share",
+    "var/run",
 ];
 
 /// Folders of this machine that come without their files: rules can only name what lies in a folder.

@@ -12,9 +12,6 @@ use serde_json::Value;
 
 use crate::setup::Emulator;
 
-/// How long a machine may say nothing: longer than a test may take there, which the machine itself watches.
-const SILENCE: Duration = Duration::from_secs(400);
-
 /// How long a machine may live.
 const LIFE: Duration = Duration::from_secs(90 * 60);
 
@@ -28,6 +25,8 @@ pub(super) struct Machine<'a> {
     pub(super) image: &'a Path,
     /// Added to the kernel's command line.
     pub(super) options: &'a [&'static str],
+    /// How long it may say nothing.
+    pub(super) silence: Duration,
     /// What its clock goes by.
     pub(super) pace: Pace,
     /// Where the kernel's messages go.
@@ -70,7 +69,7 @@ impl Machine<'_> {
         let lines = reader(stdout);
         let began = Instant::now();
         loop {
-            match lines.recv_timeout(SILENCE) {
+            match lines.recv_timeout(self.silence) {
                 Ok(line) => {
                     if let Ok(message) = serde_json::from_str(&line) {
                         take(&message);
@@ -79,7 +78,7 @@ impl Machine<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => bail!(
                     "the virtual machine hangs: not a word for {} s{}",
-                    SILENCE.as_secs(),
+                    self.silence.as_secs(),
                     self.last_words()
                 ),
             }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde_json::{Value, json};
@@ -29,8 +29,14 @@ use crate::{step, workspace};
 
 pub(crate) use self::suite::Test;
 
-/// How long one test may take there.
+/// How long one test may take there where nothing else is said.
 const TIME_LIMIT_S: u64 = 300;
+
+/// How much longer than that a machine may say nothing: it watches the time of its tests itself.
+const MORE_SILENCE: Duration = Duration::from_secs(100);
+
+/// What tests read of this program's environment: how much they are to do.
+const VARIABLES: [&str; 2] = ["AUDIT_COLLECTOR_STORM", "AUDIT_COLLECTOR_ORDINARY_SECONDS"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -46,6 +52,12 @@ pub(crate) struct Arguments {
     /// Have the clock go by the instructions of one processor, for what programs cost
     #[arg(long)]
     count_instructions: bool,
+    /// How long one test may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT_S)]
+    time_limit: u64,
+    /// Print what tests say that pass, too
+    #[arg(long)]
+    show_output: bool,
     /// Run only the programs of this name (tests/tests/NAME.rs), or the tests whose name contains this
     filters: Vec<String>,
 }
@@ -100,7 +112,10 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             chosen: &chosen,
         })
         .collect();
-    let results = Machines::prepare()?.run(&jobs)?;
+    let mut machines = Machines::prepare()?;
+    machines.time_limit_s = arguments.time_limit;
+    machines.show_output = arguments.show_output;
+    let results = machines.run(&jobs)?;
     println!();
     println!("ran for {}", step::words(began.elapsed()));
     for failed in &results.failed {
@@ -125,13 +140,16 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 const MIDDLE: &str = KERNEL_SERIES[1].0;
 
 /// What `cargo xtask test` runs on every kernel besides what this machine's cannot do: whether the programs load there
-/// and see what they should, and one loss.
-const CHOICE: [&str; 8] = [
+/// and see what they should, one loss of each kind, and two storms.
+const CHOICE: [&str; 11] = [
     "harness",
     "a_32_bit_call_is_told_from_the_64_bit_one_of_the_same_number",
     "a_rate_limit_loses_nothing_for_good",
+    "a_storm_of_everything_by_many_threads_comes_out_whole",
+    "a_storm_of_opens_with_hardly_any_backlog_comes_out_whole",
     "an_execve_comes_with_its_arguments_and_an_exit_group_without_result",
     "an_openat_comes_with_everything_around_it",
+    "an_overrun_by_multicast_is_counted_to_the_record",
     "connects_come_with_their_addresses",
     "every_call_of_many_threads_comes_once",
     "long_paths_come_whole_and_unreadable_ones_are_counted",
@@ -143,12 +161,22 @@ const BOOTS: u32 = 3;
 /// The programs whose tests it runs on one of them where auditing is on from the start, and where lockdown is.
 const CHOICE_WITH_OPTIONS: [&str; 2] = ["commands", "sockets"];
 
+/// What ends otherwise where the kernel keeps records for a daemon to come, as it does with auditing on from the start.
+const CHOICE_WITH_AUDIT_ON: [&str; 2] = [
+    "what_a_stopped_daemon_misses_is_given_back_once_it_goes_on",
+    "what_was_missed_while_the_daemon_was_dead_is_told_at_its_next_start",
+];
+
 /// Runs the choice, and the tests of these names, on each kernel.
 pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
     let plain = |test: &Test| {
         names.contains(&test.name) || CHOICE.iter().any(|filter| test.matches(filter))
     };
     let with_option = |test: &Test| CHOICE_WITH_OPTIONS.contains(&test.program.as_str());
+    let with_audit_on = |test: &Test| {
+        let mut kept = CHOICE_WITH_AUDIT_ON.iter();
+        with_option(test) || kept.any(|filter| test.matches(filter))
+    };
     let mut jobs: Vec<Job<'_>> = KERNEL_SERIES
         .iter()
         .map(|(series, _)| Job {
@@ -157,13 +185,18 @@ pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
             chosen: &plain,
         })
         .collect();
-    jobs.extend(
-        [&[BootOption::AuditOn], &[BootOption::Lockdown]].map(|options| Job {
+    jobs.extend([
+        Job {
             kernel: MIDDLE,
-            options,
+            options: &[BootOption::AuditOn],
+            chosen: &with_audit_on,
+        },
+        Job {
+            kernel: MIDDLE,
+            options: &[BootOption::Lockdown],
             chosen: &with_option,
-        }),
-    );
+        },
+    ]);
     Machines::prepare()?.run(&jobs)
 }
 
@@ -188,6 +221,10 @@ pub(crate) struct Machines {
     emulator: Emulator,
     suite: Suite,
     folder: PathBuf,
+    /// How long one test may take.
+    time_limit_s: u64,
+    /// Whether what passed tests said is printed.
+    show_output: bool,
     /// Held while machines may run: those of another run would write the same files, and slow these down.
     _lock: File,
 }
@@ -210,6 +247,8 @@ impl Machines {
             emulator: Emulator::ensure()?,
             suite: Suite::build()?,
             folder,
+            time_limit_s: TIME_LIMIT_S,
+            show_output: false,
             _lock: lock,
         })
     }
@@ -290,6 +329,7 @@ impl Machines {
             kernel: kernel_image,
             image: &image,
             options: &words,
+            silence: Duration::from_secs(self.time_limit_s) + MORE_SILENCE,
             pace: if job.options.contains(&BootOption::CountInstructions) {
                 Pace::Instructions
             } else {
@@ -356,14 +396,17 @@ impl Machines {
                 "folder": program.package,
             }));
         }
+        let given = VARIABLES.map(|name| std::env::var_os(name).map(|value| (name, value)));
         let environment: serde_json::Map<String, Value> = environment
             .into_iter()
             .chain([("HOME", OsString::from("/root"))])
+            .chain(given.into_iter().flatten())
             .map(|(name, value)| (name.to_owned(), value.to_string_lossy().into()))
             .collect();
         let plan = json!({
             "environment": environment,
-            "time_limit_s": TIME_LIMIT_S,
+            "time_limit_s": self.time_limit_s,
+            "show_output": self.show_output,
             "tests": planned,
         });
         image.file("plan", plan.to_string().as_bytes())?;
