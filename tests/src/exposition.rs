@@ -163,6 +163,13 @@ impl Samples {
             .unwrap_or_else(|| panic!("/metrics has no audit_collector_{name} {labels:?}"));
         sum as u64
     }
+
+    /// Runs of programs that the kernel left out, as it may where they can be preempted (Linux 7.2). Each may have cost a
+    /// call its observation, or the kernel's decision on it.
+    pub fn missed_runs(&self) -> u64 {
+        let missed = self.sum("ebpf_program_missed_runs_total", &[]);
+        missed.unwrap_or_default() as u64
+    }
 }
 
 fn sample(line: &str) -> Option<Sample> {

@@ -22,26 +22,33 @@ pub struct Heard {
 impl Heard {
     /// How many SYSCALL records are of user `uid`.
     pub fn calls_of(&self, uid: u32) -> usize {
+        self.serials_of(uid).count()
+    }
+
+    /// Their serials.
+    pub fn serials_of(&self, uid: u32) -> impl Iterator<Item = u64> {
         let uid = format!(" uid={uid} ");
         self.records
             .iter()
-            .filter(|record| record.starts_with("type=1300 ") && record.contains(&uid))
-            .count()
+            .filter(move |record| record.starts_with("type=1300 ") && record.contains(&uid))
+            .filter_map(|record| serial(record))
     }
 
     /// The records' serials.
     pub fn serials(&self) -> impl Iterator<Item = u64> {
-        self.records.iter().filter_map(|record| {
-            let (_, stamp) = record.split_once("audit(")?;
-            let (stamp, _) = stamp.split_once(')')?;
-            stamp.split_once(':')?.1.parse().ok()
-        })
+        self.records.iter().filter_map(|record| serial(record))
     }
 
     /// Whether a record contains `text`.
     pub fn says(&self, text: &str) -> bool {
         self.records.iter().any(|record| record.contains(text))
     }
+}
+
+fn serial(record: &str) -> Option<u64> {
+    let (_, stamp) = record.split_once("audit(")?;
+    let (stamp, _) = stamp.split_once(')')?;
+    stamp.split_once(':')?.1.parse().ok()
 }
 
 /// Reads until nothing waits and what came is `enough`, or ten seconds have passed.

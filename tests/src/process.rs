@@ -207,8 +207,7 @@ impl Collector {
             if settled != last.0 {
                 last = (settled, Instant::now());
             }
-            let missed = metrics.sum("ebpf_program_missed_runs_total", &[]);
-            let missed = missed.unwrap_or_default() as u64;
+            let missed = metrics.missed_runs();
             let quiet = missed > 0 && last.1.elapsed() >= QUIET;
             let coming = if quiet {
                 expected.saturating_sub(missed)

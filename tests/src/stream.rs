@@ -75,6 +75,14 @@ impl Stream {
         self.kind("loss").filter(move |loss| loss["cause"] == cause)
     }
 
+    /// Whether the witness was at level `audit-hooks`, as the first line says.
+    pub fn watches_kernel(&self) -> bool {
+        self.states("started").any(|state| {
+            let message = state["message"].as_str();
+            message.is_some_and(|message| message.contains("level audit-hooks"))
+        })
+    }
+
     /// The changes of state called `what`.
     pub fn states<'a>(&'a self, what: &'a str) -> impl Iterator<Item = &'a Value> {
         self.kind("state").filter(move |line| line["what"] == what)

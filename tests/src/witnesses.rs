@@ -11,6 +11,7 @@ use collector::audit::socket::{Batch, EventSocket, Received};
 use collector::audit::status::StatusChange;
 use collector::clock::KtimeNs;
 use collector::probe::decode::decode;
+use collector::probe::hooks::Level;
 use collector::probe::load::{Witness, WitnessConfig};
 use collector::probe::observation::Observation;
 use collector::probe::ring::Ring;
@@ -28,11 +29,11 @@ pub struct Witnesses {
 }
 
 impl Witnesses {
-    /// Sets them out.
+    /// Sets them out, with programs of `level` where the kernel allows it.
     ///
     /// # Errors
     /// Where the kernel refuses one of the two.
-    pub fn set_out() -> anyhow::Result<Self> {
+    pub fn set_out(level: Level) -> anyhow::Result<Self> {
         let mut guard = AuditGuard::take()?;
         guard.set(&StatusChange {
             enabled: Some(1),
@@ -41,6 +42,7 @@ impl Witnesses {
             ..StatusChange::default()
         })?;
         let mut programs = Witness::load(&WitnessConfig {
+            level,
             ring_bytes: 64 << 20,
             ..WitnessConfig::default()
         })?;

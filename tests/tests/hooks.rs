@@ -81,8 +81,7 @@ impl Outcome {
     /// Runs of programs that the kernel left out, as it may where they can be preempted (Linux 7.2). Each may have cost a call
     /// its observation, or the kernel's decision on it; without one everything is exact.
     fn missed(&self) -> u64 {
-        let missed = self.metrics.sum("ebpf_program_missed_runs_total", &[]);
-        missed.unwrap_or_default() as u64
+        self.metrics.missed_runs()
     }
 
     /// The causes of those given back.

@@ -179,8 +179,7 @@ impl Outcome {
 
     /// Runs of programs that the kernel left out.
     fn missed(&self) -> u64 {
-        let missed = self.metrics.sum("ebpf_program_missed_runs_total", &[]);
-        missed.unwrap_or_default() as u64
+        self.metrics.missed_runs()
     }
 
     fn heard(&self) -> BTreeMap<Key, u64> {

@@ -95,8 +95,7 @@ impl Outcome {
 
     /// Runs of programs that the kernel left out, as it may where they can be preempted (Linux 7.2).
     fn missed(&self) -> u64 {
-        let missed = self.metrics.sum("ebpf_program_missed_runs_total", &[]);
-        missed.unwrap_or_default() as u64
+        self.metrics.missed_runs()
     }
 
     /// How many operations were issued to their end, by name. One that has to wait for something is issued again.

@@ -16,6 +16,7 @@ use audit_collector_tests::{built_folder, changes, workload};
 use collector::audit::arch::Arch;
 use collector::audit::records::SyscallFields;
 use collector::audit::rules::{Action, Field, FilterList, Operator, Rule};
+use collector::probe::hooks::Level;
 use collector::probe::mirror::Mirror;
 use collector::probe::observation::{Observation, Verdict};
 use collector::probe::resolve::Resolver;
@@ -69,7 +70,8 @@ impl Bench {
         let root = tempfile::tempdir().unwrap();
         std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let mut bench = Self {
-            witnesses: Witnesses::set_out().unwrap(),
+            // Where the kernel's own decision is seen, nothing is left to settle.
+            witnesses: Witnesses::set_out(Level::Syscalls).unwrap(),
             root,
             binds: Vec::new(),
             generation: 0,

@@ -63,11 +63,13 @@ fn what_neither_witness_has_is_counted_by_its_serials() {
         ..StatusChange::default()
     };
     guard.set(&change).unwrap();
+    // Without the copies of records that the hooks would have.
     let flags = [
         "--mode=multicast",
         "--ebpf=on",
         "--receive-buffer-bytes=4096",
         "--ebpf-ring-bytes=64KiB",
+        "--ebpf-text-mirror=off",
     ];
     let mut collector = start(&[&flags]);
     while_stopped(collector.pid(), || {
