@@ -118,19 +118,32 @@ fn write_a_record() {
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < patience(SETTLE_TIME), "never: {what}");
+        assert!(began.elapsed() < wait(), "never: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// The collector's metrics once they tell `value` or more of `name`.
 fn once_counted(collector: &Collector, name: &str, labels: &[(&str, &str)], value: u64) -> Samples {
-    let mut metrics = Samples::default();
-    until(name, || {
-        metrics = collector.metrics().unwrap();
-        metrics.sum(name, labels).unwrap_or_default() as u64 >= value
-    });
-    metrics
+    let began = Instant::now();
+    loop {
+        let metrics = collector.metrics().unwrap();
+        let counted = metrics.sum(name, labels).unwrap_or_default() as u64;
+        if counted >= value {
+            return metrics;
+        }
+        let balance = Balance::of_metrics(&metrics);
+        assert!(
+            began.elapsed() < wait(),
+            "{name} {labels:?} is {counted} and never {value}; {balance}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How long to wait for what must come: not as long as a virtual machine lets a test run, so that it is told what did not.
+fn wait() -> Duration {
+    patience(SETTLE_TIME).min(Duration::from_secs(150))
 }
 
 /// The events of user `uid` by outcome and cause. Each of the calls 1 to `count` must be there once.
