@@ -32,6 +32,7 @@ pub mod stream;
 pub mod sys;
 pub mod time_scale;
 pub mod tls;
+pub mod typed;
 pub mod verification;
 pub mod witnesses;
 pub mod workload;

@@ -22,6 +22,9 @@ pub const REPORT_VARIABLE: &str = "AUDIT_COLLECTOR_COULD_NOT_RUN";
 /// The word on the command line of the kernels that `cargo xtask vm` starts.
 const DISPOSABLE: &str = "audit_collector.disposable";
 
+/// The word on the command line of one that keeps records for an audit daemon to come.
+const KEEPS_RECORDS: &str = "audit=1";
+
 /// The word on the command line of one whose clock counts the instructions of its processor.
 const INSTRUCTIONS: &str = "audit_collector.instructions";
 
@@ -158,6 +161,11 @@ pub fn in_virtual_machine() -> bool {
 /// Whether a ns is an instruction here, whatever else the machine under this one has to do.
 pub fn counts_instructions() -> bool {
     booted_with(INSTRUCTIONS)
+}
+
+/// Whether the kernel keeps records while there is no audit daemon (kernel/audit.c `audit_default`).
+pub fn keeps_records() -> bool {
+    booted_with(KEEPS_RECORDS)
 }
 
 fn booted_with(word: &str) -> bool {

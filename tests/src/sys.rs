@@ -307,6 +307,60 @@ pub fn hide_overruns(socket: &OwnedFd) -> io::Result<()> {
     }
 }
 
+/// Has the kernel throw away whatever comes for the socket, as it does with what a filter refuses.
+///
+/// # Errors
+/// The errno.
+pub fn refuse_everything(socket: &OwnedFd) -> io::Result<()> {
+    // Of each datagram 0 bytes are to be kept.
+    let mut code = [libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    }];
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: code.as_mut_ptr(),
+    };
+    // SAFETY: the kernel reads one sock_fprog, whose size is given, and the one instruction that it points to.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends [`refuse_everything`].
+///
+/// # Errors
+/// The errno.
+pub fn take_everything(socket: &OwnedFd) -> io::Result<()> {
+    let ignored: libc::c_int = 0;
+    // SAFETY: the kernel reads one int, whose size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DETACH_FILTER,
+            (&raw const ignored).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Waits for all children; true where each ended with status 0.
 pub fn all_children_succeeded() -> bool {
     let mut succeeded = true;

@@ -323,11 +323,6 @@ fn stopped_daemon(uid: u32, arguments: &[&str]) -> Outcome {
     scene.end()
 }
 
-fn holds_records() -> bool {
-    let line = std::fs::read_to_string("/proc/cmdline").unwrap();
-    line.split_whitespace().any(|word| word == "audit=1")
-}
-
 /// What the kernel counted, it gave a reason for; what it did not count, it dropped without a queue to hold it in.
 fn check_reasons(outcome: &Outcome, lost: u64) {
     let counted = outcome.grown("kernel_lost_records_total", &[]);
@@ -343,7 +338,7 @@ fn check_reasons(outcome: &Outcome, lost: u64) {
     let missed = outcome.missed();
     assert!(retry + hold <= lost && lost <= retry + hold + missed);
     assert!(retry > 0 && hold > 0);
-    if holds_records() {
+    if requirement::keeps_records() {
         assert!(retry + hold + missed >= counted && retry + hold <= counted);
     } else {
         assert!(retry <= counted && counted <= retry + missed);

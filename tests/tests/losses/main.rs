@@ -25,6 +25,7 @@ use audit_collector_tests::workload;
 use collector::audit::arch::Arch;
 use collector::audit::client::{Client, UserMessage};
 use collector::audit::record::RecordType;
+use collector::audit::status::StatusChange;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -59,6 +60,17 @@ fn auditing_opens_of(uid: u32) -> AuditGuard {
     let rule = rule_for(uid, Arch::NATIVE, &["openat"], "losses");
     guard.add_rule(&rule).unwrap();
     guard
+}
+
+/// Auditing on, with room for everything.
+fn enable(guard: &mut AuditGuard) {
+    let change = StatusChange {
+        enabled: Some(1),
+        rate_limit: Some(0),
+        backlog_limit: Some(65_536),
+        ..StatusChange::default()
+    };
+    guard.set(&change).unwrap();
 }
 
 /// Starts a collector with a short wait: the figures do not depend on it. Longer than kauditd is held up by a daemon that does
@@ -144,6 +156,14 @@ fn once_counted(collector: &Collector, name: &str, labels: &[(&str, &str)], valu
 /// How long to wait for what must come: not as long as a virtual machine lets a test run, so that it is told what did not.
 fn wait() -> Duration {
     patience(SETTLE_TIME).min(Duration::from_secs(150))
+}
+
+/// Whether the collector is told of each of the kernel's decisions.
+fn watches_audit_code(collector: &Collector) -> bool {
+    let stream = collector.stream();
+    let started = stream.states("started").next().unwrap();
+    let message = started["message"].to_string();
+    message.contains("level audit-hooks")
 }
 
 /// The events of user `uid` by outcome and cause. Each of the calls 1 to `count` must be there once.

@@ -84,6 +84,37 @@ fn records_that_a_rule_excludes_are_not_missed() {
 }
 
 #[test]
+fn a_message_that_a_rule_leaves_out_is_no_loss() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let uid = 60_166;
+    let left_out = RecordType(2_500);
+    let mut guard = auditing_opens_of(uid);
+    let rule = Rule::new(FilterList::USER, Action::Never);
+    let rule = rule.condition(Field::MSGTYPE, Operator::EQUAL, left_out.0.into());
+    guard.add_rule(&rule).unwrap();
+    let mut collector = start(&[&DAEMON]);
+    let lost = guard.status().unwrap().lost;
+    let message = UserMessage::new(left_out, b"op=left-out").unwrap();
+    let mut client = Client::connect().unwrap();
+    for first in [1, 26] {
+        // Its sender is told nothing of it.
+        client.user_message(&message).unwrap();
+        open_from(uid, first, 25);
+    }
+    write_a_record();
+    let metrics = collector.settle(50, patience(SETTLE_TIME)).unwrap();
+    assert_eq!(guard.status().unwrap().lost, lost);
+    let stream = stop(collector, &metrics);
+    assert_eq!(outcomes(&stream, uid, 50), [(("matched", None), 50)].into());
+    let told = |event: Event<'_>| event.0["records"].to_string().contains("op=left-out");
+    assert!(!stream.events().any(told));
+    assert_eq!(stream.losses(), BTreeMap::new());
+    assert_eq!(metrics.count("serial_missing_total", &[]), 0);
+}
+
+#[test]
 fn what_configured_rules_ask_for_that_are_gone_is_given_back() {
     if !requirement::met(&NEEDED) {
         return;

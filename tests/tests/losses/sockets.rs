@@ -1,22 +1,16 @@
 //! What our own sockets and queues lose.
 
+use audit_collector_tests::displacement::netlink_sockets_of;
 use audit_collector_tests::listener::listen;
-use audit_collector_tests::requirement;
-use collector::audit::socket::EventSocket;
-use collector::audit::status::StatusChange;
+use audit_collector_tests::{requirement, sys, typed};
+use collector::audit::socket::{Batch, EventSocket};
 
 use super::*;
 
 /// Stops a reader with a small buffer for the time of a load and returns its metrics and stream.
 fn overrun(uid: u32, flags: &[&str]) -> (Samples, Stream) {
     let mut guard = auditing_opens_of(uid);
-    let change = StatusChange {
-        enabled: Some(1),
-        rate_limit: Some(0),
-        backlog_limit: Some(65_536),
-        ..StatusChange::default()
-    };
-    guard.set(&change).unwrap();
+    enable(&mut guard);
     let small = ["--receive-buffer-bytes=4096"];
     let mut collector = start(&[&["--mode=multicast", "--ebpf=on"], &small, flags]);
     // Another listener gets the same records, all of them.
@@ -95,6 +89,75 @@ fn an_overrun_that_the_kernel_does_not_tell_of_is_seen_by_what_it_dropped() {
         metrics.count("netlink_overruns_total", &[("socket", "events")]),
         0
     );
+}
+
+/// Nobody counts what a socket's filter refuses, and nobody can know why it did not come.
+#[test]
+fn what_a_filter_keeps_from_our_socket_is_given_back() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let uid = 60_135;
+    let mut guard = auditing_opens_of(uid);
+    let buffer: u32 = 5 << 20;
+    let flag = format!("--receive-buffer-bytes={buffer}");
+    enable(&mut guard);
+    let mut collector = start(&[&["--mode=multicast", "--ebpf=on", &flag]]);
+    let socket = &netlink_sockets_of(collector.pid(), buffer).unwrap()[0];
+    let before = collector.metrics().unwrap();
+    open(uid, 100);
+    wait_for_an_empty_queue(&mut guard);
+    sys::refuse_everything(socket).unwrap();
+    open_from(uid, 101, 200);
+    wait_for_an_empty_queue(&mut guard);
+    sys::take_everything(socket).unwrap();
+    open_from(uid, 301, 100);
+    let metrics = collector.settle(400, patience(SETTLE_TIME)).unwrap();
+    let stream = stop(collector, &metrics);
+    assert_eq!(
+        outcomes(&stream, uid, 400),
+        [
+            (("matched", None), 200),
+            (("backfilled", Some("unknown")), 200),
+        ]
+        .into()
+    );
+    assert_eq!(stream.losses(), BTreeMap::new());
+    let missing = |metrics: &Samples| metrics.count("serial_missing_total", &[]);
+    assert_eq!(missing(&metrics) - missing(&before), 200);
+}
+
+#[test]
+fn a_record_longer_than_is_read_is_counted_and_keeps_its_beginning() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let uid = 60_134;
+    let _guard = auditing_opens_of(uid);
+    let mut collector = start(&[&DAEMON]);
+    open(uid, 10);
+    // Two digits of each byte.
+    let (whole, cut) = (Batch::DATAGRAM_BYTES / 2 - 1_000, Batch::DATAGRAM_BYTES);
+    typed::tell(&vec![1; whole]).unwrap();
+    typed::tell(&vec![1; cut]).unwrap();
+    open_from(uid, 11, 10);
+    let labels = [("cause", "socket_truncated")];
+    once_counted(&collector, "lost_records_total", &labels, 1);
+    let metrics = collector.settle(20, patience(SETTLE_TIME)).unwrap();
+    let stream = stop(collector, &metrics);
+    assert_eq!(stream.losses(), [("socket_truncated", 1)].into());
+    assert_eq!(outcomes(&stream, uid, 20), [(("matched", None), 20)].into());
+    assert_eq!(metrics.count("serial_missing_total", &[]), 0);
+    let typed = |event: Event<'_>| {
+        let body = event.0["records"][0]["body"].as_str()?;
+        let (_, data) = body.split_once(" data=")?;
+        Some(data.bytes().filter(|digit| b"01".contains(digit)).count())
+    };
+    let digits: Vec<_> = stream.events().filter_map(typed).collect();
+    assert_eq!(digits.len(), 2);
+    assert_eq!(digits[0], 2 * whole);
+    let room = Batch::DATAGRAM_BYTES - 1_000..Batch::DATAGRAM_BYTES;
+    assert!(room.contains(&digits[1]), "{digits:?}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Auditing switched off.
 
 use audit_collector_tests::requirement;
-use collector::audit::status::StatusChange;
 
 use super::*;
 

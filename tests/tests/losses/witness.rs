@@ -1,7 +1,12 @@
 //! What the witness itself loses: nothing that it did not see is taken for certain.
 
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
 use audit_collector_tests::requirement;
-use collector::audit::status::StatusChange;
+use audit_collector_tests::stream::tally;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::*;
 
@@ -50,19 +55,70 @@ fn a_full_ring_makes_what_audit_alone_has_uncertain_and_says_so() {
 }
 
 #[test]
+fn calls_that_the_map_has_no_room_for_are_uncertain_and_counted() {
+    if !requirement::met(&NEEDED) {
+        return;
+    }
+    let uid = 60_153;
+    let _guard = auditing_opens_of(uid);
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let fifo = folder.path().join("fifo");
+    mkfifo(&fifo, Mode::from_bits_truncate(0o644)).unwrap();
+    let mut collector = start(&[&DAEMON, &["--ebpf-in-flight=64"]]);
+    // What is stamped right after the start may be of the time before.
+    thread::sleep(patience(Duration::from_millis(500)));
+    let path = fifo.to_str().unwrap();
+    // Whoever opens it to read waits for one who writes.
+    let opens = ["open", "--processes", "100", "--count", "1", "--path", path];
+    let load = workload::start(uid, &opens).unwrap();
+    let dropped = [("reason", "in_flight_full")];
+    once_counted(
+        &collector,
+        "ebpf_ringbuf_dropped_events_total",
+        &dropped,
+        36,
+    );
+    let in_flight = [("map", "in_flight")];
+    let metrics = once_counted(&collector, "ebpf_map_entries", &in_flight, 64);
+    assert_eq!(metrics.sum("crosscheck_uncertain", &[]), Some(1.0));
+    drop(OpenOptions::new().write(true).open(&fifo).unwrap());
+    load.finish().unwrap();
+    let judged = [("outcome", "uncertain")];
+    let expected = if watches_audit_code(&collector) {
+        // The hooks report what is not in flight as well.
+        collector.settle(100, patience(SETTLE_TIME)).unwrap();
+        [(("matched", None), 100)].into()
+    } else {
+        once_counted(&collector, "crosscheck_events_total", &judged, 36);
+        [
+            (("matched", None), 64),
+            (("uncertain", Some("in_flight_full")), 36),
+        ]
+        .into()
+    };
+    let metrics = collector.settle(64, patience(SETTLE_TIME)).unwrap();
+    let stream = stop(collector, &metrics);
+    let events = stream.events_of(uid);
+    let told = tally(events.iter().copied(), |event| {
+        (event.outcome(), event.cause())
+    });
+    assert_eq!(told, expected);
+    let calls = tally(events, |event| event.argument(3));
+    assert_eq!(calls.len(), 100, "{calls:?}");
+    assert_eq!(stream.losses(), [("in_flight_full", 36)].into());
+    let refused = [("map", "in_flight")];
+    assert_eq!(metrics.count("ebpf_map_update_errors_total", &refused), 36);
+}
+
+#[test]
 fn what_neither_witness_has_is_counted_by_its_serials() {
     if !requirement::met(&NEEDED) {
         return;
     }
     let uid = 60_152;
     let mut guard = auditing_opens_of(uid);
-    let change = StatusChange {
-        enabled: Some(1),
-        rate_limit: Some(0),
-        backlog_limit: Some(65_536),
-        ..StatusChange::default()
-    };
-    guard.set(&change).unwrap();
+    enable(&mut guard);
     // Without the copies of records that the hooks would have.
     let flags = [
         "--mode=multicast",

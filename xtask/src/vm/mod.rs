@@ -161,11 +161,8 @@ const BOOTS: u32 = 3;
 /// The programs whose tests it runs on one of them where auditing is on from the start, and where lockdown is.
 const CHOICE_WITH_OPTIONS: [&str; 2] = ["commands", "sockets"];
 
-/// What ends otherwise where the kernel keeps records for a daemon to come, as it does with auditing on from the start.
-const CHOICE_WITH_AUDIT_ON: [&str; 2] = [
-    "what_a_stopped_daemon_misses_is_given_back_once_it_goes_on",
-    "what_was_missed_while_the_daemon_was_dead_is_told_at_its_next_start",
-];
+/// What it runs besides where auditing is on from the start, as the kernel then keeps records for a daemon to come.
+const KEPT_RECORDS: &str = "what_a_stopped_daemon_loses_comes_back_to_the_byte";
 
 /// Runs the choice, and the tests of these names, on each kernel.
 pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
@@ -173,10 +170,7 @@ pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
         names.contains(&test.name) || CHOICE.iter().any(|filter| test.matches(filter))
     };
     let with_option = |test: &Test| CHOICE_WITH_OPTIONS.contains(&test.program.as_str());
-    let with_audit_on = |test: &Test| {
-        let mut kept = CHOICE_WITH_AUDIT_ON.iter();
-        with_option(test) || kept.any(|filter| test.matches(filter))
-    };
+    let with_audit_on = |test: &Test| with_option(test) || test.name == KEPT_RECORDS;
     let mut jobs: Vec<Job<'_>> = KERNEL_SERIES
         .iter()
         .map(|(series, _)| Job {
