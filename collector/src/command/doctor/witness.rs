@@ -60,7 +60,7 @@ pub(super) fn judge(features: &Features) -> Vec<Finding> {
             "function tracing",
             State::Limits,
             reason,
-            "verdicts are inferred from the rules, not read from the kernel's own decision",
+            "verdicts are inferred from the rules, not read from the kernel's own decision; what io_uring does, and calls that only another part of the kernel has reported, are not seen",
         ),
     });
     findings.push(lockdown(features.lockdown.as_deref()));
@@ -121,6 +121,16 @@ mod tests {
             ("ring buffer", "EPERM")
         );
         assert!(refused[0].remedy.is_some());
+    }
+
+    #[test]
+    fn what_the_lower_level_does_not_see_is_said() {
+        let findings = judge(&Features {
+            function_tracing: Err("EPERM".into()),
+            ..all_good()
+        });
+        let said = findings.iter().find(|f| f.subject == "function tracing");
+        assert!(said.is_some_and(|f| f.state == State::Limits && f.follows.contains("io_uring")));
     }
 
     #[test]
