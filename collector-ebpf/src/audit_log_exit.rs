@@ -1,7 +1,8 @@
 //! `fentry` and `fexit` of `audit_log_exit()`, which the kernel calls where it has decided to report a call, and in
 //! which it writes the event's records (kernel/auditsc.c).
 //!
-//! At the entry a note is begun, in which audit_log_lost counts the records given up meanwhile. At the exit the context
+//! At the entry a note is begun, which says whether another record came first, and in which audit_log_lost counts the
+//! records given up meanwhile. At the exit the context
 //! is still whole: serial and stamp go into the note. Where the call is in flight, sys_exit runs next, finds the note
 //! and sends the one sample. Where it is not (a rule of the task list or another part of the kernel forced the event,
 //! or the call began before it was watched), and where io_uring did something in place of a call, the sample is sent
@@ -42,6 +43,14 @@ fn try_audit_log_exit_begun(context: &FEntryContext) -> Option<()> {
             counters.in_flight_full += 1;
         });
         warn!(context, "too many events being written, one lost");
+        return None;
+    }
+    // Another part of the kernel has written a record in this context, and by that made the kernel report the call.
+    let audit = pointer(task, offset!(task_audit_context));
+    if read::<u32>(audit, context_offset!(serial)) != 0 {
+        let note = NOTES.get_ptr_mut(&task)?;
+        // SAFETY: the element stays this task's until it is removed, and this task is here.
+        unsafe { (*note).report.preceded = 1 };
     }
     None
 }

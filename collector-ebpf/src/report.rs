@@ -18,8 +18,11 @@ pub struct Report {
     pub lost: [u16; LossReason::COUNT],
     /// The [`LossReason`] of the first of them plus one; 0 where there was none.
     pub first_lost: u8,
+    /// 1 where the serial had been drawn before the kernel wrote the event: a record of another part of the kernel, or of an
+    /// io_uring operation inside the call, came first.
+    pub preceded: u8,
     /// Zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
 }
 
 const _: () = assert!(size_of::<Report>() == 32);
@@ -101,7 +104,8 @@ impl Note {
             serial: 0,
             lost: [0; LossReason::COUNT],
             first_lost: 0,
-            padding: [0; 3],
+            preceded: 0,
+            padding: [0; 2],
         },
         key_length: 0,
         key: [0; KEY_BYTES],

@@ -3,14 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
 use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::{Collector, Finished};
 use audit_collector_tests::requirement::{self, Requirement};
 use audit_collector_tests::stream::{Event, tally};
-use audit_collector_tests::workload;
+use audit_collector_tests::{typed, workload};
 use collector::audit::arch::Arch;
 use collector::audit::rules::{Action, Field, FilterList, Operator, Rule};
 
@@ -258,4 +259,155 @@ fn what_a_task_rule_forces_is_matched_call_by_call() {
         .count("crosscheck_events_total", &audit_only);
     assert!(audit_only <= outcome.missed());
     assert_eq!(outcome.lost, 0);
+}
+
+/// What is longer than any piece of memory the kernel gives out. The record comes, without what there was no room for.
+#[test]
+fn what_the_kernel_has_no_memory_for_is_counted_by_its_own_word() {
+    if !requirement::met(&ALL) {
+        return;
+    }
+    let uid = 60_075;
+    let mut guard = AuditGuard::take().unwrap();
+    let rule = rule_for(uid, Arch::NATIVE, &["openat"], "memory");
+    guard.add_rule(&rule).unwrap();
+    let settings = ["--rate-limit=0", "--backlog-limit=65536"];
+    let daemon = ["--mode=daemon", "--enable"];
+    let arguments = [&WAITS[..], &daemon, &settings].concat();
+    let mut collector = Collector::start(&arguments).unwrap();
+    let before = guard.status().unwrap().lost;
+    for first in ["1", "51"] {
+        // Two digits of each byte; kmalloc gives 4 MiB at most.
+        typed::tell(&vec![1; 3 << 20]).unwrap();
+        let opens = ["open", "--first", first, "--count", "50"];
+        workload::run(uid, &opens).unwrap();
+    }
+    collector.settle(100, SETTLE_TIME).unwrap();
+    assert_eq!(guard.status().unwrap().lost, before + 2);
+    // The next poll tells of it.
+    let lost = [("stage", "kernel"), ("cause", "out_of_memory")];
+    let count = || {
+        collector
+            .metrics()
+            .unwrap()
+            .count("lost_records_total", &lost)
+    };
+    let began = Instant::now();
+    while count() < 2 && began.elapsed() < SETTLE_TIME {
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(count(), 2);
+    let stream = collector.stop().unwrap().stream;
+    assert_eq!(stream.losses(), [("out_of_memory", 2)].into());
+    let events = stream.events_of(uid);
+    let outcomes = tally(events.iter().copied(), |event| {
+        (event.outcome(), event.cause())
+    });
+    assert_eq!(outcomes, [(("matched", None), 100)].into());
+    let cut = |event: &Event<'_>| event.0["records"][0]["body"].to_string().contains(" data=");
+    assert_eq!(stream.events().filter(cut).count(), 2);
+}
+
+/// Has `count` processes log in as user `uid` and make a call each; returns the events of the calls that logged in, which no rule asks
+/// for: the kernel reports them since they have a LOGIN record.
+fn logins(uid: u32, settings: &[&str], count: u32) -> Outcome {
+    let mut guard = AuditGuard::take().unwrap();
+    let rule = rule_for(uid, Arch::NATIVE, &["openat"], "forced");
+    guard.add_rule(&rule).unwrap();
+    let daemon = ["--mode=daemon", "--enable"];
+    let arguments = [&WAITS[..], &daemon, settings].concat();
+    let mut collector = Collector::start(&arguments).unwrap();
+    let before = guard.status().unwrap().lost;
+    let auid = uid.to_string();
+    for first in 1..=count {
+        let first = first.to_string();
+        let open = ["--auid", &auid, "open", "--first", &first, "--count", "1"];
+        workload::run(uid, &open).unwrap();
+    }
+    let expected = 2 * u64::from(count);
+    let metrics = collector.settle(expected, SETTLE_TIME).unwrap();
+    let lost = guard.status().unwrap().lost.wrapping_sub(before);
+    Outcome {
+        finished: collector.stop().unwrap(),
+        metrics,
+        uid,
+        lost: u64::from(lost),
+    }
+}
+
+/// The calls that logged somebody in.
+fn forced(outcome: &Outcome) -> Vec<Event<'_>> {
+    let logged_in = |event: &Event<'_>| {
+        event.0["process"]["auid"] == outcome.uid && event.0["process"]["uid"] != outcome.uid
+    };
+    let events: Vec<_> = outcome.finished.stream.events().filter(logged_in).collect();
+    for event in &events {
+        assert_eq!(event.verdict(), Some("exact"), "{}", event.0);
+        assert!(event.serial().is_some(), "{}", event.0);
+    }
+    events
+}
+
+fn has_login(event: &Event<'_>) -> bool {
+    let records = event.0["records"].as_array().unwrap();
+    records.iter().any(|record| record["type"] == "LOGIN")
+}
+
+fn misses(event: &Event<'_>, what: &str) -> bool {
+    let missing = event.0["missing"].as_array().unwrap();
+    missing.iter().any(|missing| missing == what)
+}
+
+#[test]
+fn what_another_part_of_the_kernel_forces_is_matched_with_its_record() {
+    if !requirement::met(&ALL) {
+        return;
+    }
+    let settings = ["--rate-limit=0", "--backlog-limit=65536"];
+    let outcome = logins(60_076, &settings, 8);
+    let events = forced(&outcome);
+    let whole = |event: &&Event<'_>| {
+        has_login(event)
+            && event.outcome() == "matched"
+            && event.matched_by() == Some("serial")
+            && event.0["complete"] == true
+    };
+    let whole = events.iter().filter(whole).count() as u64;
+    assert_eq!(outcome.lost, 0);
+    assert!(whole <= 8 && whole + outcome.missed() >= 8, "{events:?}");
+}
+
+#[test]
+fn where_the_record_that_forced_an_event_is_lost_the_event_says_so() {
+    if !requirement::met(&ALL) {
+        return;
+    }
+    let settings = ["--rate-limit=1", "--backlog-limit=65536"];
+    let outcome = logins(60_077, &settings, 16);
+    let events = forced(&outcome);
+    let missed = outcome.missed();
+    let told = events.len() as u64;
+    assert!(
+        told <= 16 && told + missed >= 16,
+        "{told} told, {missed} missed"
+    );
+    let without: Vec<_> = events.iter().filter(|event| !has_login(event)).collect();
+    println!("lost +{}; {} without LOGIN", outcome.lost, without.len());
+    assert!(without.len() >= 8, "{events:?}");
+    let silent = without
+        .iter()
+        .filter(|event| !misses(event, "record:other"));
+    assert!(silent.count() as u64 <= missed, "{without:?}");
+    for event in &without {
+        assert_eq!(event.0["complete"], false, "{}", event.0);
+        let given_back = event.outcome() == "backfilled";
+        assert!(
+            !given_back || event.cause() == Some("rate_limit"),
+            "{}",
+            event.0
+        );
+    }
+    let with_all = |event: &&Event<'_>| has_login(event) && misses(event, "record:other");
+    assert_eq!(events.iter().filter(with_all).count(), 0, "{events:?}");
+    check_causes(&outcome, "rate_limit");
 }

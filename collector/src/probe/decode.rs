@@ -234,6 +234,7 @@ fn report(report: &collector_ebpf::Report) -> Report {
         serial: (report.serial != 0).then_some(Serial(report.serial)),
         lost_records: report.lost.iter().map(|lost| u32::from(*lost)).sum(),
         first_lost: first_lost.and_then(|reason| LossReason::ALL.get(reason).copied()),
+        preceded: report.preceded != 0,
     }
 }
 
@@ -554,12 +555,16 @@ mod tests {
                 serial: None,
                 lost_records: 2,
                 first_lost: Some(LossReason::BacklogLimit),
+                preceded: false,
             })
         );
         sample.report.serial = 7;
         sample.report.first_lost = 200;
-        let report = decode(sample.as_bytes()).unwrap().report.unwrap();
+        sample.report.preceded = 1;
+        let observation = decode(sample.as_bytes()).unwrap();
+        let report = observation.report.unwrap();
         assert_eq!((report.serial, report.first_lost), (Some(Serial(7)), None));
+        assert!(observation.has_foreign_record());
     }
 
     #[test]

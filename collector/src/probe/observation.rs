@@ -214,6 +214,9 @@ pub struct Report {
     pub lost_records: u32,
     /// Why it gave up the first of them.
     pub first_lost: Option<LossReason>,
+    /// Whether a record of another part of the kernel, or of an io_uring operation inside the call, came before all that the kernel
+    /// writes of a call.
+    pub preceded: bool,
 }
 
 impl Report {
@@ -345,6 +348,13 @@ impl Observation {
     /// Whether it is of a call, and not of io_uring operations alone.
     pub fn is_call(&self) -> bool {
         matches!(self.extent, Extent::Whole | Extent::EndOnly)
+    }
+
+    /// Whether the event has a record that another part of the kernel wrote (LOGIN, CONFIG_CHANGE, BPF …), which no program sees.
+    /// Beside io_uring operations inside the call it cannot be told.
+    pub fn has_foreign_record(&self) -> bool {
+        let explained = self.is_call() && !self.operations.is_empty();
+        !explained && self.report.is_some_and(|report| report.preceded)
     }
 
     /// The arguments that are known.

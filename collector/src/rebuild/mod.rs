@@ -24,6 +24,8 @@ pub struct Rebuilt {
     pub records: Vec<RebuiltRecord>,
     /// Types of which it may have records that are not here, or more than are here.
     pub unknown: Vec<RecordType>,
+    /// Whether it has a record of another part of the kernel besides, of which nothing is known.
+    pub has_foreign_record: bool,
 }
 
 /// The records of `seen`. `keys` are those of the rule that asks for the event, none where it is not known which rule that is.
@@ -31,6 +33,7 @@ pub fn rebuild(seen: &Observation, keys: Option<&[Box<[u8]>]>) -> Rebuilt {
     let mut rebuilt = Rebuilt {
         records: uring::records(seen).collect(),
         unknown: Vec::new(),
+        has_foreign_record: seen.has_foreign_record(),
     };
     // Of operations inside a call the rest is the call's.
     if seen.extent == Extent::InCall {
@@ -181,7 +184,8 @@ impl Rebuilt {
     pub fn is_complete(&self) -> bool {
         let known =
             |record: &RebuiltRecord| record.fields.iter().all(|field| field.source.is_some());
-        self.unknown.is_empty() && self.records.iter().all(known)
+        let all_here = self.unknown.is_empty() && !self.has_foreign_record;
+        all_here && self.records.iter().all(known)
     }
 }
 

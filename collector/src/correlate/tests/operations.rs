@@ -19,6 +19,7 @@ fn report(ms: u64, serial: Option<u32>, first_lost: Option<LossReason>) -> Repor
         serial: serial.map(Serial),
         lost_records: u32::from(first_lost.is_some()),
         first_lost,
+        preceded: false,
     }
 }
 

@@ -22,6 +22,7 @@ fn reported(ms: u64, serial: Option<u32>, first_lost: Option<LossReason>) -> Obs
             serial: serial.map(Serial),
             lost_records: u32::from(first_lost.is_some()),
             first_lost,
+            preceded: false,
         }),
         ..observation(ms, 3)
     }

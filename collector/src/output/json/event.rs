@@ -11,6 +11,7 @@ use crate::audit::record::{Provenance, Record, RecordType};
 use crate::audit::records::{
     ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
 };
+use crate::audit::types::Standing;
 use crate::digits;
 use crate::enrich::users::UserNames;
 use crate::event::lacking::{Announced, lacking};
@@ -180,6 +181,9 @@ impl<'a> Parts<'a> {
                 self.not_recovered(&mut missing);
             }
         }
+        if self.lacks_foreign_record() {
+            missing.push("record:other");
+        }
         missing
     }
 
@@ -214,6 +218,15 @@ impl<'a> Parts<'a> {
         if self.execve.as_ref().is_some_and(|execve| !execve.complete) {
             missing.push("process.argv");
         }
+    }
+
+    /// Whether another part of the kernel wrote a record of this event that is not among these.
+    fn lacks_foreign_record(&self) -> bool {
+        let seen = self
+            .observation
+            .is_some_and(Observation::has_foreign_record);
+        let is_foreign = |record: &Record| record.record_type.standing() == Standing::Either;
+        seen && !self.records.iter().any(is_foreign)
     }
 
     fn not_recovered(&self, missing: &mut Vec<&'static str>) {

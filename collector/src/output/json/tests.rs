@@ -3,10 +3,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::audit::event::Completion;
-use crate::audit::record::{Provenance, Serial};
+use crate::audit::record::{Provenance, RecordType, Serial};
 use crate::event::{Cause, Outcome};
 use crate::output::testing::{self, BODIES, audit_event, event, loss, observation, state};
-use crate::probe::observation::{Captured, FileInode, Observation, OpenedFile, PathArgument};
+use crate::probe::observation::{
+    Captured, FileInode, Observation, OpenedFile, PathArgument, Report,
+};
 
 fn line(output: &Output) -> String {
     let mut renderer = JsonRenderer::new(testing::identity(), None);
@@ -158,6 +160,47 @@ fn an_event_lists_the_records_it_lacks() {
     assert_eq!(value["paths"][0]["argument"], 1, "eBPF has it");
     let filled = value["from_ebpf"].as_array().unwrap();
     assert!(filled.contains(&json!("paths")) && filled.contains(&json!("process.cwd")));
+}
+
+#[test]
+fn an_event_says_that_a_record_of_another_part_of_the_kernel_is_missing() {
+    let preceded = |mut event: Event| {
+        let mut seen = observation();
+        seen.report = Some(Report {
+            time: testing::TIME,
+            serial: Some(Serial(455)),
+            lost_records: 0,
+            first_lost: None,
+            preceded: true,
+        });
+        event.observation = Some(Box::new(seen));
+        event
+    };
+    let login = [(
+        RecordType::LOGIN,
+        "pid=11 uid=0 old-auid=4294967295 auid=1000",
+    )];
+    let records: Vec<_> = login.into_iter().chain(BODIES).collect();
+    let mut whole = preceded(testing::matched());
+    whole.audit = Some(audit_event(&records, Completion::Eoe));
+    let value = rendered(&Output::Event(Box::new(whole)));
+    assert_eq!(
+        (&value["missing"], &value["complete"]),
+        (&json!([]), &json!(true))
+    );
+
+    let mut cut = preceded(testing::matched());
+    cut.audit = Some(audit_event(&BODIES, Completion::Eoe));
+    let value = rendered(&Output::Event(Box::new(cut)));
+    assert_eq!(
+        (&value["missing"], &value["complete"]),
+        (&json!(["record:other"]), &json!(false))
+    );
+
+    let value = rendered(&Output::Event(Box::new(preceded(testing::backfilled()))));
+    let missing = value["missing"].as_array().unwrap();
+    assert!(missing.contains(&json!("record:other")), "{missing:?}");
+    assert_eq!(value["rebuilt"]["complete"], false);
 }
 
 #[test]
