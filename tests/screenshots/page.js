@@ -400,7 +400,7 @@ async function page() {
     element(chip, 'b', value);
   };
   for (const { name, label, type, current } of board.templating.list) {
-    choice(label, type === 'datasource' ? 'Prometheus' : chosen[name] ?? current.text);
+    choice(label, type === 'datasource' ? 'Prometheus' : chosen[name] ?? current?.text ?? '');
   }
   for (const { name, iconColor } of board.annotations.list) {
     const entry = element(bar, 'em', name);

@@ -37,11 +37,33 @@ pub fn get_with(
     path: &str,
     headers: &[(&str, &str)],
 ) -> anyhow::Result<Answer> {
+    exchange(&mut connect(address)?, path, headers)
+}
+
+/// `POST path` with `body`, as plain.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> anyhow::Result<Answer> {
+    let length = body.len().to_string();
+    let headers = [headers, &[("Content-Length", &*length)]].concat();
+    let mut stream = connect(address)?;
+    send(&mut stream, "POST", path, &headers)?;
+    stream.write_all(body)?;
+    receive(&mut stream)
+}
+
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let wait = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&address, wait)
+    let stream = TcpStream::connect_timeout(&address, wait)
         .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(wait))?;
-    exchange(&mut stream, path, headers)
+    Ok(stream)
 }
 
 /// One request and its answer on a connection that ends then.
@@ -53,12 +75,25 @@ pub fn exchange(
     path: &str,
     headers: &[(&str, &str)],
 ) -> anyhow::Result<Answer> {
+    send(stream, "GET", path, headers)?;
+    receive(stream)
+}
+
+fn send(
+    stream: &mut impl Write,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> anyhow::Result<()> {
     let lines: String = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n");
-    stream.write_all(request.as_bytes())?;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n");
+    Ok(stream.write_all(head.as_bytes())?)
+}
+
+fn receive(stream: &mut impl Read) -> anyhow::Result<Answer> {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).context("no whole answer")?;
     parse(&all)
@@ -115,11 +150,15 @@ fn dechunk(mut body: &[u8]) -> anyhow::Result<Vec<u8>> {
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<Sample>);
 
-#[derive(Clone, Debug)]
-struct Sample {
-    name: String,
-    labels: BTreeMap<String, String>,
-    value: f64,
+/// One line of a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Its metric.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its value.
+    pub value: f64,
 }
 
 impl Samples {
@@ -130,7 +169,7 @@ impl Samples {
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         text.lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(|line| sample(line).with_context(|| format!("not a sample: {line}")))
+            .map(Sample::parse)
             .collect::<anyhow::Result<_>>()
             .map(Self)
     }
@@ -172,25 +211,35 @@ impl Samples {
     }
 }
 
-fn sample(line: &str) -> Option<Sample> {
-    let (series, value) = match line.split_once('}') {
-        Some((series, value)) => (series, value),
-        None => line.split_once(' ')?,
-    };
-    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-    let labels = labels
-        .split("\",")
-        .filter(|label| !label.is_empty())
-        .map(|label| {
-            let (name, value) = label.split_once("=\"")?;
-            Some((name.to_owned(), value.trim_end_matches('"').to_owned()))
+impl Sample {
+    /// Reads a line that is no comment.
+    ///
+    /// # Errors
+    /// Where it is no sample, with the line.
+    pub fn parse(line: &str) -> anyhow::Result<Self> {
+        Self::read(line).with_context(|| format!("not a sample: {line}"))
+    }
+
+    fn read(line: &str) -> Option<Self> {
+        let (series, value) = match line.split_once('}') {
+            Some((series, value)) => (series, value),
+            None => line.split_once(' ')?,
+        };
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels = labels
+            .split("\",")
+            .filter(|label| !label.is_empty())
+            .map(|label| {
+                let (name, value) = label.split_once("=\"")?;
+                Some((name.to_owned(), value.trim_end_matches('"').to_owned()))
+            })
+            .collect::<Option<_>>()?;
+        Some(Self {
+            name: name.to_owned(),
+            labels,
+            value: value.split_whitespace().next()?.parse().ok()?,
         })
-        .collect::<Option<_>>()?;
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value: value.split_whitespace().next()?.parse().ok()?,
-    })
+    }
 }
 
 #[cfg(test)]

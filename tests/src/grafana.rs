@@ -2,7 +2,7 @@
 //!
 //! Owns how they are read and how their variables are filled in; what is asked and what is seen then is the tests' own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -156,12 +156,26 @@ impl Dashboard {
 
     /// `expr` as it is sent while all hosts are chosen.
     pub fn filled_in(&self, expr: &str, range: TimeRange) -> String {
+        self.filled_in_with(expr, range, &BTreeMap::new())
+    }
+
+    /// `expr` as it is sent while `chosen` are the values of these variables, and all values of the others.
+    pub fn filled_in_with(
+        &self,
+        expr: &str,
+        range: TimeRange,
+        chosen: &BTreeMap<&str, Vec<&str>>,
+    ) -> String {
         let seconds = |time: Duration| format!("{}s", time.as_secs());
         let mut filled = expr
             .replace("$__rate_interval", &seconds(range.rate_interval()))
             .replace("$__range", &seconds(range.length));
         for variable in self.variables() {
-            filled = filled.replace(&format!("${}", variable.name), &variable.all);
+            let value = match chosen.get(&*variable.name) {
+                Some(values) => format!("({})", values.join("|")),
+                None => variable.all,
+            };
+            filled = filled.replace(&format!("${}", variable.name), &value);
         }
         filled
     }
@@ -223,6 +237,11 @@ mod tests {
         assert_eq!(
             boards[0].filled_in(expr, range),
             r#"rate(a{cluster=~".*",job=~".+"}[8s]) + b[90s]"#
+        );
+        let chosen = [("cluster", vec!["a", "b"])].into();
+        assert_eq!(
+            boards[0].filled_in_with(r#"c{cluster=~"$cluster"}"#, range, &chosen),
+            r#"c{cluster=~"(a|b)"}"#
         );
     }
 

@@ -25,6 +25,7 @@ pub mod page;
 pub mod process;
 pub mod prometheus;
 pub mod promtool;
+mod remote_write;
 pub mod requirement;
 pub mod ring;
 pub mod storm;

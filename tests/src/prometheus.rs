@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::exposition;
 use crate::process::free_address;
+use crate::remote_write;
 use crate::requirement::{find_program, patience};
 
 /// What a test that starts it has to name among its requirements.
@@ -68,6 +69,10 @@ impl Prometheus {
                 folder.path().join("data").display()
             ))
             .arg(format!("--web.listen-address={address}"))
+            .args([
+                "--web.enable-lifecycle",
+                "--web.enable-remote-write-receiver",
+            ])
             .arg("--log.level=warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -90,6 +95,33 @@ impl Prometheus {
             thread::sleep(Duration::from_millis(50));
         }
         Ok(prometheus)
+    }
+
+    /// Has it read its config file again.
+    ///
+    /// # Errors
+    /// Where it refuses it, with its words.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let answer = exposition::post(self.address, "/-/reload", &[], &[])?;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+        Ok(())
+    }
+
+    /// Gives it values as if it had had them at their time. None may be much older than what it holds already, nor older than
+    /// what it holds of the same series.
+    ///
+    /// # Errors
+    /// Where it refuses one, with its words.
+    pub fn remember(&self, series: &[Series]) -> anyhow::Result<()> {
+        let headers = [
+            ("Content-Encoding", "snappy"),
+            ("Content-Type", "application/x-protobuf"),
+            ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+        ];
+        let body = remote_write::request(series)?;
+        let answer = exposition::post(self.address, "/api/v1/write", &headers, &body)?;
+        ensure!(answer.status == 204, "{}: {}", answer.status, answer.body);
+        Ok(())
     }
 
     /// Where it serves HTTP.

@@ -63,12 +63,11 @@ pub(super) fn alerts() -> Vec<Alert> {
             name: "AuditEventsUnrecovered",
             severity: Critical,
             lasting: None,
-            expr: "sum without (stage, outcome) (increase(\
-                audit_collector_crosscheck_missing_events_total{outcome=\"unrecovered\"}[5m])) > 0"
+            expr: "sum without (verdict, outcome) (increase(audit_collector_crosscheck_events_total{outcome=\"unrecovered\"}[5m])) > 0"
                 .to_owned(),
-            summary: "Audit events of {{ $labels.instance }} are lost for good ({{ $labels.cause }})",
+            summary: "Audit events of {{ $labels.instance }} are lost for good",
             description: "The kernel stamped {{ $value | humanize }} events within five minutes that neither the audit stream nor \
-                eBPF has. The loss lines of the stream say which serials and when.",
+                eBPF has. Loss forensics shows the cause; the loss lines of the stream say which serials and when.",
         },
         Alert {
             name: "AuditDisabled",
@@ -139,12 +138,11 @@ pub(super) fn alerts() -> Vec<Alert> {
             severity: Warning,
             // Three times the range: what went on for a moment has long left it then.
             lasting: Some("15m"),
-            expr: "sum without (stage, outcome) (increase(\
-                audit_collector_crosscheck_missing_events_total{outcome=\"backfilled\"}[5m])) > 0"
+            expr: "sum without (verdict, outcome) (increase(audit_collector_crosscheck_events_total{outcome=\"backfilled\"}[5m])) > 0"
                 .to_owned(),
-            summary: "The kernel of {{ $labels.instance }} keeps losing audit events ({{ $labels.cause }})",
+            summary: "The kernel of {{ $labels.instance }} keeps losing audit events",
             description: "For a quarter of an hour now there is no end of it: {{ $value | humanize }} events within the last five minutes came back \
-                from eBPF, without what eBPF does not see.",
+                from eBPF, without what eBPF does not see. Loss forensics shows the cause.",
         },
         Alert {
             name: "AuditBacklogNearLimit",

@@ -32,6 +32,27 @@ pub(super) fn increase(selector: &str) -> String {
     format!("increase({selector}[$__range])")
 }
 
+/// Of the series of `expr` those that are greatest at any moment of the time range, at most `count`. `topk` alone would choose anew
+/// for every moment, and there would be as many lines as were ever among them.
+pub(super) fn highest(count: u8, expr: &str) -> String {
+    format!(
+        "({expr}) and topk({count}, max_over_time(({expr})[$__range:$__rate_interval] @ end()))"
+    )
+}
+
+/// The same of those that are least.
+pub(super) fn lowest(count: u8, expr: &str) -> String {
+    format!(
+        "({expr}) and bottomk({count}, min_over_time(({expr})[$__range:$__rate_interval] @ end()))"
+    )
+}
+
+/// What `expr`, which has a value only where there is something, is on average over the time range.
+pub(super) fn mean(expr: &str) -> String {
+    let all = "[$__range:$__rate_interval]";
+    format!("sum_over_time(({expr}){all}) / scalar(count_over_time(vector(1){all}))")
+}
+
 /// The `quantile` of a histogram, over what `by` names beside the hosts' labels.
 pub(super) fn quantile(quantile: &str, name: &str, by: &str) -> String {
     let buckets = rate(&metric(&format!("{name}_bucket")));

@@ -1,9 +1,11 @@
 //! Dashboard *Fleet overview*: which hosts lose audit events, why, and whether they came back.
 
-use super::expression::{CHOSEN, metric, metric_with, series};
+use super::expression::{highest, metric, metric_with, series};
 use super::grafana::{
-    Board, Column, Meanings, NOT_ONE, NOT_ONE_MILD, PLAIN, Panel, RED, Row, Steps, Unit, YELLOW,
+    Board, Column, Meanings, NOT_ONE, NOT_ONE_MILD, Opening, PLAIN, Panel, RED, Row, Steps, Unit,
+    Word, YELLOW,
 };
+use super::rules::RUNBOOKS;
 use super::thresholds::{BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK};
 
 pub(super) const UID: &str = "audit-collector-fleet";
@@ -32,6 +34,7 @@ pub(super) fn board() -> Board {
         title: "Audit collector / Fleet overview",
         description: "Which hosts lose audit events, why, and whether they came back.",
         since: "now-6h",
+        opening: Opening::Fleet,
         annotations: Vec::new(),
         rows: vec![
             Row {
@@ -50,9 +53,16 @@ pub(super) fn board() -> Board {
     }
 }
 
+const HEALTH_RECORD: &str = "instance:audit_collector_health:severity";
+
+/// Of each host, as far as `matchers` let it through.
+fn worst(matchers: &str) -> String {
+    let health = series(HEALTH_RECORD, matchers);
+    format!("max by (cluster, job, instance) ({health})")
+}
+
 fn health(level: u8) -> String {
-    let worst = series("instance:audit_collector_health:severity", "");
-    format!("count(max by (cluster, job, instance) ({worst}) == {level}) or vector(0)")
+    format!("count({} == {level}) or vector(0)", worst(""))
 }
 
 fn missing(outcome: &str) -> String {
@@ -64,26 +74,37 @@ fn missing(outcome: &str) -> String {
 
 fn now() -> Vec<Panel> {
     vec![
-        Panel::number(
+        Panel::once(
             "Hosts",
-            "Hosts whose collector answers. Compare with your inventory: a host that is in no scrape is not watched by anybody.",
-            Unit::Count,
+            "Hosts that Prometheus is told to scrape a collector of. Compare with your inventory: a host that is in no scrape is not \
+             watched by anybody.",
         )
-        .query(format!("count(up{{{CHOSEN}}} == 1) or vector(0)"), "hosts"),
-        Panel::number(
-            "Hosts to act on",
-            "Hosts with a critical alert's condition. They are first in the table below; each reason has a runbook.",
-            Unit::Count,
+        .query(format!("count({}) or vector(0)", worst("")), "hosts")
+        .sized(3, 4),
+        Panel::once(
+            "Not answering",
+            "Hosts whose collector is down or cannot be reached. Nobody accounts for their events: the runbook of AuditCollectorDown.",
         )
         .steps(NOT_ONE)
-        .query(health(2), "hosts"),
-        Panel::number(
+        .query(
+            format!("count({}) or vector(0)", worst(r#"reason="AuditCollectorDown""#)),
+            "hosts",
+        )
+        .sized(3, 4),
+        Panel::once(
+            "Hosts to act on",
+            "Hosts with a critical alert's condition. They are first in the table below; each reason has a runbook.",
+        )
+        .steps(NOT_ONE)
+        .query(health(2), "hosts")
+        .sized(3, 4),
+        Panel::once(
             "Hosts to look at",
             "Hosts with a warning's condition and nothing worse. By day.",
-            Unit::Count,
         )
         .steps(NOT_ONE_MILD)
-        .query(health(1), "hosts"),
+        .query(health(1), "hosts")
+        .sized(3, 4),
         Panel::number(
             "Lost for good, last hour",
             "Events that neither the audit stream nor eBPF has. Anything but 0 is a hole in the evidence: open Loss forensics.",
@@ -107,6 +128,17 @@ fn now() -> Vec<Panel> {
             format!("sum({}) or vector(0)", series("instance:audit_collector_expected_events:rate5m", "")),
             "events",
         ),
+        Panel::bars(
+            "Hosts, by what is wrong",
+            "Each reason is an alert's name and has a runbook; a host may have several. Many hosts with one reason have one cause: mend that \
+             first.",
+            Unit::Count,
+        )
+        .query(
+            format!("count by (reason) ({})", series(HEALTH_RECORD, r#"reason!="""#)),
+            "{{reason}}",
+        )
+        .sized(24, 7),
     ]
 }
 
@@ -118,6 +150,26 @@ fn hosts() -> Panel {
         steps,
         meanings,
     };
+    // Keeps the labels, of which two have columns.
+    let health = Column {
+        title: "Health",
+        expr: format!("topk by (instance) (1, {})", series(HEALTH_RECORD, "")),
+        unit: Unit::Words,
+        steps: PLAIN,
+        meanings: HEALTH,
+    };
+    let words = vec![
+        Word {
+            title: "Worst reason",
+            label: "reason",
+            link: Some(("Its runbook", format!("{RUNBOOKS}/${{__value.raw}}.md"))),
+        },
+        Word {
+            title: "Cluster",
+            label: "cluster",
+            link: None,
+        },
+    ];
     let level = format!(
         "{} or 2 * {}",
         metric_with("witness_level", r#"level="syscalls""#) + " == 1",
@@ -125,15 +177,10 @@ fn hosts() -> Panel {
     );
     Panel::hosts(
         "Every host, the worst first",
-        "A row per host; click its name for everything about it. Act on red, look at yellow: the alert of that name has a runbook.",
+        "A row per host; click its name for everything about it, and the reason for its runbook. Act on red, look at yellow.",
+        words,
         vec![
-            column(
-                "Health",
-                series("instance:audit_collector_health:severity", ""),
-                Unit::Words,
-                PLAIN,
-                HEALTH,
-            ),
+            health,
             column(
                 "Lost for good, 1 h",
                 missing("unrecovered"),
@@ -208,7 +255,7 @@ fn losses() -> Vec<Panel> {
         )
         .query(
             format!(
-                "sum by (cause) ({}) > 0",
+                "sum by (cause) ({})",
                 series("instance_cause:audit_collector_missing_events:rate5m", "")
             ),
             "{{cause}}",
@@ -220,9 +267,12 @@ fn losses() -> Vec<Panel> {
             Unit::PerSecond,
         )
         .query(
-            format!(
-                "topk(10, sum by (instance) ({}) > 0)",
-                series("instance_cause:audit_collector_missing_events:rate5m", "")
+            highest(
+                10,
+                &format!(
+                    "sum by (instance) ({})",
+                    series("instance_cause:audit_collector_missing_events:rate5m", "")
+                ),
             ),
             "{{instance}}",
         )
@@ -234,11 +284,11 @@ fn losses() -> Vec<Panel> {
             Unit::Ratio,
         )
         .query(
-            format!("min({})", series("instance:audit_collector_captured_events:ratio_rate1h", "")),
+            format!("min({})", series("instance:audit_collector_captured_events:ratio_increase1h", "")),
             "worst host",
         )
         .query(
-            format!("avg({})", series("instance:audit_collector_captured_events:ratio_rate1h", "")),
+            format!("avg({})", series("instance:audit_collector_captured_events:ratio_increase1h", "")),
             "mean",
         )
         .sized(12, 8),

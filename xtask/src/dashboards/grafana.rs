@@ -71,10 +71,19 @@ pub(super) struct Query {
 enum Kind {
     TimeSeries { stacked: bool },
     Stat,
+    Once,
     BarGauge,
     Heatmap,
     Timeline,
     Table,
+}
+
+/// A label of the first column's series that has a column of its own.
+pub(super) struct Word {
+    pub(super) title: &'static str,
+    pub(super) label: &'static str,
+    /// What it leads to, where it leads anywhere; `${__value.raw}` stands for it.
+    pub(super) link: Option<(&'static str, String)>,
 }
 
 /// A column of a table: one value per host.
@@ -95,6 +104,7 @@ pub(super) struct Panel {
     steps: Steps,
     meanings: Meanings,
     queries: Vec<Query>,
+    words: Vec<Word>,
     columns: Vec<Column>,
     width: u32,
     height: u32,
@@ -110,6 +120,7 @@ impl Panel {
             steps: PLAIN,
             meanings: &[],
             queries: Vec::new(),
+            words: Vec::new(),
             columns: Vec::new(),
             width: 8,
             height: 7,
@@ -136,6 +147,11 @@ impl Panel {
         Self::new(Kind::Stat, title, description, unit).sized(4, 4)
     }
 
+    /// One number without a graph behind it: asked once, where each point of a graph would be as dear.
+    pub(super) fn once(title: &'static str, description: &'static str) -> Self {
+        Self::new(Kind::Once, title, description, Unit::Count).sized(6, 4)
+    }
+
     /// One bar per series, as of now.
     pub(super) fn bars(title: &'static str, description: &'static str, unit: Unit) -> Self {
         Self::new(Kind::BarGauge, title, description, unit)
@@ -153,13 +169,16 @@ impl Panel {
         panel
     }
 
-    /// A row per host. `columns[0]` decides which hosts are there, and the order: its greatest value comes first.
+    /// A row per host. `columns[0]` decides which hosts are there, and the order: its greatest value comes first, and of equal ones
+    /// that with the greatest of `columns[1]`. `words` stand behind it.
     pub(super) fn hosts(
         title: &'static str,
         description: &'static str,
+        words: Vec<Word>,
         columns: Vec<Column>,
     ) -> Self {
         let mut panel = Self::new(Kind::Table, title, description, Unit::Words).sized(24, 12);
+        panel.words = words;
         panel.columns = columns;
         panel
     }
@@ -219,7 +238,7 @@ impl Panel {
                 "timeseries",
                 json!({"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}),
             ),
-            Kind::Stat => (
+            Kind::Stat | Kind::Once => (
                 "stat",
                 json!({
                     "reduceOptions": now, "colorMode": "background", "graphMode": "area",
@@ -263,7 +282,10 @@ impl Panel {
                 "table",
                 json!({
                     "showHeader": true, "cellHeight": "sm", "frameIndex": 0,
-                    "sortBy": [{"displayName": self.columns[0].title, "desc": true}],
+                    "sortBy": [
+                        {"displayName": self.columns[0].title, "desc": true},
+                        {"displayName": self.columns[1].title, "desc": true},
+                    ],
                 }),
             ),
         }
@@ -304,7 +326,7 @@ impl Panel {
             Kind::BarGauge if self.steps.is_empty() => {
                 defaults["color"] = json!({"mode": "fixed", "fixedColor": "blue"});
             }
-            Kind::Stat | Kind::BarGauge | Kind::Heatmap => {}
+            Kind::Stat | Kind::Once | Kind::BarGauge | Kind::Heatmap => {}
         }
         defaults
     }
@@ -329,7 +351,7 @@ impl Panel {
                 .collect();
         }
         let (instant, format) = match self.kind {
-            Kind::BarGauge => (true, "time_series"),
+            Kind::BarGauge | Kind::Once => (true, "time_series"),
             Kind::Heatmap => (false, "heatmap"),
             _ => (false, "time_series"),
         };
@@ -341,16 +363,28 @@ impl Panel {
 
     /// Joins the columns' tables by host, and names them.
     fn transformations(&self) -> Value {
-        let mut names = Map::from_iter([("instance".to_owned(), json!("Host"))]);
-        let mut order = Map::from_iter([("instance".to_owned(), json!(0))]);
-        for (at, column) in self.columns.iter().enumerate() {
+        let host = ("instance".to_owned(), "Host");
+        let mut columns = self.columns.iter().enumerate().map(|(at, column)| {
             let field = format!("Value #{}", letter(at));
-            order.insert(field.clone(), json!(at + 1));
-            names.insert(field, json!(column.title));
+            (field, column.title)
+        });
+        let first = columns.next();
+        let words = self.words.iter();
+        let words = words.map(|word| (word.label.to_owned(), word.title));
+        let fields = std::iter::once(host)
+            .chain(first)
+            .chain(words)
+            .chain(columns);
+        let (mut names, mut order) = (Map::new(), Map::new());
+        for (at, (field, title)) in fields.enumerate() {
+            order.insert(field.clone(), json!(at));
+            names.insert(field, json!(title));
         }
+        let labels: Vec<&str> = self.words.iter().map(|word| word.label).collect();
+        let shown = format!("^(instance|{}|Value.*)$", labels.join("|"));
         json!([
             {"id": "joinByField", "options": {"byField": "instance", "mode": "outer"}},
-            {"id": "filterFieldsByName", "options": {"include": {"pattern": "^(instance|Value.*)$"}}},
+            {"id": "filterFieldsByName", "options": {"include": {"pattern": shown}}},
             {"id": "organize", "options": {
                 "excludeByName": {}, "includeByName": {}, "indexByName": order, "renameByName": names,
             }},
@@ -361,15 +395,20 @@ impl Panel {
         if self.columns.is_empty() {
             return Vec::new();
         }
-        let host = json!({
-            "matcher": {"id": "byName", "options": "Host"},
-            "properties": [{"id": "links", "value": [{
-                "title": "This host in detail",
-                "url": format!(
-                    "/d/{}?var-datasource=${{datasource}}&var-instance=${{__value.raw}}&${{__url_time_range}}",
-                    super::host::UID,
-                ),
-            }]}],
+        let link = |column: &str, title: &str, url: &str| {
+            json!({
+                "matcher": {"id": "byName", "options": column},
+                "properties": [{"id": "links", "value": [{"title": title, "url": url}]}],
+            })
+        };
+        let detail = format!(
+            "/d/{}?var-datasource=${{datasource}}&var-instance=${{__value.raw}}&${{__url_time_range}}",
+            super::host::UID,
+        );
+        let host = link("Host", "This host in detail", &detail);
+        let words = self.words.iter().filter_map(|word| {
+            let (title, url) = word.link.as_ref()?;
+            Some(link(word.title, title, url))
         });
         let columns = self.columns.iter().map(|column| {
             let mut properties = vec![
@@ -386,7 +425,7 @@ impl Panel {
                 "properties": properties,
             })
         });
-        std::iter::once(host).chain(columns).collect()
+        std::iter::once(host).chain(words).chain(columns).collect()
     }
 }
 
@@ -394,6 +433,15 @@ impl Panel {
 pub(super) struct Row {
     pub(super) title: &'static str,
     pub(super) panels: Vec<Panel>,
+}
+
+/// What a dashboard shows before anybody has chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// All hosts.
+    Fleet,
+    /// The first one: panels have lines for each of those that are chosen, and a fleet would be thousands.
+    OneHost,
 }
 
 /// A dashboard.
@@ -406,6 +454,7 @@ pub(super) struct Board {
     pub(super) description: &'static str,
     /// Grafana's notation.
     pub(super) since: &'static str,
+    pub(super) opening: Opening,
     pub(super) annotations: Vec<Annotation>,
     pub(super) rows: Vec<Row>,
 }
@@ -458,7 +507,7 @@ impl Board {
                 "tooltip": "", "url": "",
             }],
             "annotations": {"list": annotations},
-            "templating": {"list": variables()},
+            "templating": {"list": variables(self.opening)},
             "panels": self.panels(),
         })
     }
@@ -490,7 +539,7 @@ impl Board {
     }
 }
 
-fn variables() -> Value {
+fn variables(opening: Opening) -> Value {
     let of_label = |name: &str, label: &str, title: &str, all: &str, after: &str| {
         let query = format!("label_values(audit_collector_build_info{{{after}}}, {label})");
         json!({
@@ -501,6 +550,20 @@ fn variables() -> Value {
             "skipUrlSync": false,
         })
     };
+    let mut instance = of_label(
+        "instance",
+        "instance",
+        "Instance",
+        ".+",
+        r#"cluster=~"$cluster",job=~"$job""#,
+    );
+    if opening == Opening::OneHost {
+        instance["includeAll"] = json!(false);
+        // Grafana then chooses the first.
+        if let Some(instance) = instance.as_object_mut() {
+            instance.remove("current");
+        }
+    }
     json!([
         {
             "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
@@ -510,7 +573,7 @@ fn variables() -> Value {
         // Many have no such label, which an empty value matches.
         of_label("cluster", "cluster", "Cluster", ".*", ""),
         of_label("job", "job", "Job", ".+", r#"cluster=~"$cluster""#),
-        of_label("instance", "instance", "Instance", ".+", r#"cluster=~"$cluster",job=~"$job""#),
+        instance,
     ])
 }
 

@@ -2,8 +2,8 @@
 
 use super::expression::{metric, metric_with, quantile, rate, series};
 use super::grafana::{
-    ANNOTATION_STEP, Annotation, Board, Meanings, NOT_ONE, NOT_ONE_MILD, Panel, RED, Row, Steps,
-    Unit, YELLOW,
+    ANNOTATION_STEP, Annotation, Board, Meanings, NOT_ONE, NOT_ONE_MILD, Opening, Panel, RED, Row,
+    Steps, Unit, YELLOW,
 };
 use super::thresholds::{
     BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK, CANARY_LATE, LATENCY_HIGH, RING_NEAR_LIMIT,
@@ -61,6 +61,7 @@ pub(super) fn board() -> Board {
         title: "Audit collector / Host detail",
         description: "The way of one host's audit events, from the kernel to the sinks.",
         since: "now-3h",
+        opening: Opening::OneHost,
         annotations: annotations(),
         rows: vec![
             Row {
@@ -377,7 +378,10 @@ fn crosscheck() -> Vec<Panel> {
             Unit::PerSecond,
         )
         .query(
-            series("instance_cause:audit_collector_missing_events:rate5m", ""),
+            format!(
+                "sum by (instance, cause) ({}) > 0",
+                rate(&metric("crosscheck_missing_events_total"))
+            ),
             "{{instance}} {{cause}}",
         ),
         Panel::lines(

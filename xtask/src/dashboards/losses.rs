@@ -1,12 +1,16 @@
 //! Dashboard *Loss forensics*: from a cause to the hosts, the rules and the time.
 
-use super::expression::{increase, metric, metric_with, rate, series};
-use super::grafana::{Board, NOT_ONE, NOT_ONE_MILD, Panel, RED, Row, Steps, Unit, YELLOW};
+use super::expression::{highest, increase, mean, metric, rate, series};
+use super::grafana::{Board, NOT_ONE, NOT_ONE_MILD, Opening, Panel, RED, Row, Steps, Unit, YELLOW};
 use super::host::annotations;
 use super::thresholds::{BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK};
 
 const BACKLOG: Steps = &[(BACKLOG_PANIC_RISK, YELLOW), (BACKLOG_NEAR_LIMIT, RED)];
-const MISSING: &str = "crosscheck_missing_events_total";
+/// A day of every cause of a thousand hosts is more than Prometheus takes into a query: here they are by outcome alone, and there only
+/// where something is lost.
+const MISSING: &str = "audit_collector_crosscheck_events_total";
+const LOST: &str = r#"outcome=~"backfilled|unrecovered""#;
+const MISSING_BY_CAUSE: &str = "instance_cause:audit_collector_missing_events:rate5m";
 
 pub(super) fn board() -> Board {
     Board {
@@ -15,6 +19,7 @@ pub(super) fn board() -> Board {
         title: "Audit collector / Loss forensics",
         description: "From a cause of loss to the hosts, the rules and the time.",
         since: "now-24h",
+        opening: Opening::Fleet,
         annotations: annotations(),
         rows: vec![
             Row {
@@ -34,45 +39,41 @@ pub(super) fn board() -> Board {
 }
 
 fn total(outcome: &str) -> String {
-    let grown = increase(&metric_with(MISSING, &format!("outcome=\"{outcome}\"")));
+    let grown = increase(&series(MISSING, &format!("outcome=\"{outcome}\"")));
     format!("sum({grown}) or vector(0)")
 }
 
 fn how_much() -> Vec<Panel> {
     vec![
-        Panel::number(
+        Panel::once(
             "Lost for good",
             "Within the chosen time. The loss lines of the stream name first and last serial and time of each hole.",
-            Unit::Count,
         )
         .steps(NOT_ONE)
         .query(total("unrecovered"), "events"),
-        Panel::number(
+        Panel::once(
             "Given back",
             "Within the chosen time: in the stream with outcome `backfilled`.",
-            Unit::Count,
         )
         .steps(NOT_ONE_MILD)
         .query(total("backfilled"), "events"),
-        Panel::number(
+        Panel::once(
             "Expected",
             "Within the chosen time, to compare with.",
-            Unit::Count,
         )
         .query(
             format!("sum({})", increase(&metric("crosscheck_expected_events_total"))),
             "events",
         ),
-        Panel::number(
+        Panel::once(
             "Hosts concerned",
             "Hosts whose audit stream lacked anything within the chosen time.",
-            Unit::Count,
         )
         .steps(NOT_ONE_MILD)
         .query(
             format!(
                 "count(sum by (cluster, job, instance) ({}) > 0) or vector(0)",
-                increase(&metric(MISSING))
+                increase(&series(MISSING, LOST))
             ),
             "hosts",
         ),
@@ -82,13 +83,14 @@ fn how_much() -> Vec<Panel> {
 fn why() -> Vec<Panel> {
     vec![
         Panel::bars(
-            "By cause and stage",
-            "Events missing from the audit stream within the chosen time. Each cause has its remedy in the runbook of AuditEventsBackfilled.",
-            Unit::Count,
+            "By cause",
+            "Events missing from the audit stream, the mean over the chosen time. Each cause has its remedy in the runbook of \
+             AuditEventsBackfilled.",
+            Unit::PerSecond,
         )
         .query(
-            format!("sum by (stage, cause) ({}) > 0", increase(&metric(MISSING))),
-            "{{stage}}: {{cause}}",
+            format!("{} > 0", mean(&format!("sum by (cause) ({})", series(MISSING_BY_CAUSE, "")))),
+            "{{cause}}",
         ),
         Panel::bars(
             "By host",
@@ -96,16 +98,17 @@ fn why() -> Vec<Panel> {
             Unit::Count,
         )
         .query(
-            format!("topk(20, sum by (instance) ({}) > 0)", increase(&metric(MISSING))),
+            format!("topk(20, sum by (instance) ({}) > 0)", increase(&series(MISSING, LOST))),
             "{{instance}}",
         ),
         Panel::bars(
             "Events by rule key",
-            "Which rules the hosts are busy with: what floods the queue is at the top. Narrow that rule, or exclude what it need not see.",
-            Unit::Count,
+            "Which rules the hosts are busy with, the mean over the chosen time: what floods the queue is at the top. Narrow that rule, or \
+             exclude what it need not see.",
+            Unit::PerSecond,
         )
         .query(
-            format!("topk(20, sum by (key) ({}) > 0)", increase(&metric("rule_events_total"))),
+            format!("topk(20, {} > 0)", mean(&by_key())),
             "{{key}}",
         ),
         Panel::areas(
@@ -114,7 +117,7 @@ fn why() -> Vec<Panel> {
             Unit::PerSecond,
         )
         .query(
-            format!("sum by (cause) ({}) > 0", rate(&metric(MISSING))),
+            format!("sum by (cause) ({})", series(MISSING_BY_CAUSE, "")),
             "{{cause}}",
         )
         .sized(12, 8),
@@ -124,13 +127,18 @@ fn why() -> Vec<Panel> {
             Unit::PerSecond,
         )
         .query(
-            format!("topk(10, sum by (instance) ({}) > 0)", rate(&metric(MISSING))),
+            highest(10, &format!("sum by (instance) ({})", series(MISSING_BY_CAUSE, ""))),
             "{{instance}}",
         )
         .sized(12, 8),
     ]
 }
 
+fn by_key() -> String {
+    format!("sum by (key) ({})", rate(&metric("rule_events_total")))
+}
+
+/// Of all hosts those that stand out.
 fn beside() -> Vec<Panel> {
     vec![
         Panel::lines(
@@ -138,17 +146,17 @@ fn beside() -> Vec<Panel> {
             "The ten busiest. The key that rises with the loss is the one that causes it. Calls and users: `audit-collector status` on the host.",
             Unit::PerSecond,
         )
-        .query(
-            format!("topk(10, sum by (key) ({}))", rate(&metric("rule_events_total"))),
-            "{{key}}",
-        ),
+        .query(highest(10, &by_key()), "{{key}}"),
         Panel::lines(
             "The kernel's queue, of its limit",
-            "Losses with an empty queue are not of the backlog limit.",
+            "The ten fullest. Losses with an empty queue are not of the backlog limit.",
             Unit::Ratio,
         )
         .steps(BACKLOG)
-        .query(series("instance:audit_collector_kernel_backlog:ratio", ""), "{{instance}}"),
+        .query(
+            highest(10, &series("instance:audit_collector_kernel_backlog:ratio", "")),
+            "{{instance}}",
+        ),
         Panel::lines(
             "Records lost in all, by cause",
             "As counted where they were lost: the kernel's own count, the socket's drops, our queues and sinks.",
@@ -175,28 +183,34 @@ fn beside() -> Vec<Panel> {
         ),
         Panel::lines(
             "Observations dropped",
-            "While eBPF drops, holes without a serial go unseen.",
+            "The ten hosts that drop most. While eBPF drops, holes without a serial go unseen.",
             Unit::PerSecond,
         )
         .steps(NOT_ONE_MILD)
         .query(
-            format!(
-                "sum by (instance, reason) ({}) > 0",
-                rate(&metric("ebpf_ringbuf_dropped_events_total"))
+            highest(
+                10,
+                &format!(
+                    "sum by (instance, reason) ({}) > 0",
+                    rate(&metric("ebpf_ringbuf_dropped_events_total"))
+                ),
             ),
             "{{instance}} {{reason}}",
         ),
         Panel::lines(
             "Programs waiting for the queue",
-            "Seconds of waiting per second. Hosts that wait lose less and work slower.",
+            "Seconds of waiting per second, of the ten hosts that wait most. Hosts that wait lose less and work slower.",
             Unit::Seconds,
         )
-        .query(rate(&metric("kernel_backlog_wait_seconds_total")), "{{instance}}"),
+        .query(
+            highest(10, &rate(&metric("kernel_backlog_wait_seconds_total"))),
+            "{{instance}}",
+        ),
         Panel::lines(
             "The collector's own processor time",
-            "Cores in use. A collector that is at its limit loses at its socket and its queues.",
+            "Cores in use, of the ten busiest. A collector that is at its limit loses at its socket and its queues.",
             Unit::Cores,
         )
-        .query(rate(&series("process_cpu_seconds_total", "")), "{{instance}}"),
+        .query(highest(10, &rate(&series("process_cpu_seconds_total", ""))), "{{instance}}"),
     ]
 }

@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
-use promql_parser::parser::{self, Call, Expr, VectorSelector};
+use promql_parser::parser::{
+    self, AtModifier, Call, Expr, MatrixSelector, SubqueryExpr, VectorSelector,
+};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
 
@@ -187,10 +190,6 @@ fn every_metric_is_on_a_dashboard() {
 #[test]
 fn selectors_of_panels_match_job_and_instance_and_counters_are_rated() {
     for (place, expr) in panel_expressions() {
-        assert!(
-            !expr.contains("[5m]"),
-            "{place}: a fixed interval where $__rate_interval belongs"
-        );
         for (selector, function) in Selectors::of(&expr).found {
             for label in ["cluster", "job", "instance"] {
                 let matched = selector.matchers.find_matchers(label);
@@ -210,6 +209,126 @@ fn selectors_of_panels_match_job_and_instance_and_counters_are_rated() {
                 "{place}: {name} is a counter and not rated"
             );
         }
+    }
+}
+
+/// In place of `$__rate_interval` and `$__range`: nobody would write these.
+const RATE_INTERVAL: Duration = Duration::from_secs(7_919);
+const RANGE: Duration = Duration::from_secs(7_927);
+
+/// How often a query is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Once,
+    /// For every point of a graph.
+    ForEveryPoint,
+}
+
+/// The ranges of an expression that are not as Grafana has them: a fixed one leaves out what lies between the points of a graph of
+/// days, and has nothing in it where scrapes are further apart; one as long as the dashboard's is read anew for every point.
+struct Ranges {
+    asked: Asked,
+    wrong: Vec<String>,
+}
+
+impl Ranges {
+    fn wrong(expr: &str, asked: Asked) -> Vec<String> {
+        let seconds = |range: Duration| format!("{}s", range.as_secs());
+        let expr = expr
+            .replace("$__rate_interval", &seconds(RATE_INTERVAL))
+            .replace("$__range", &seconds(RANGE));
+        let parsed = parser::parse(&substituted(&expr)).unwrap();
+        let mut ranges = Self {
+            asked,
+            wrong: Vec::new(),
+        };
+        walk_expr(&mut ranges, &parsed).unwrap();
+        ranges.wrong
+    }
+
+    fn check(&mut self, expr: &Expr, range: Duration, at: Option<&AtModifier>) {
+        let once = self.asked == Asked::Once || matches!(at, Some(AtModifier::End));
+        if range != RATE_INTERVAL && !(range == RANGE && once) {
+            self.wrong.push(expr.to_string());
+        }
+    }
+}
+
+impl ExprVisitor for Ranges {
+    type Error = String;
+
+    fn pre_visit(&mut self, expr: &Expr) -> Result<bool, String> {
+        match expr {
+            Expr::MatrixSelector(MatrixSelector { vs, range }) => {
+                self.check(expr, *range, vs.at.as_ref());
+            }
+            Expr::Subquery(SubqueryExpr {
+                range, step, at, ..
+            }) => {
+                self.check(expr, *range, at.as_ref());
+                if *step != Some(RATE_INTERVAL) {
+                    self.wrong.push(expr.to_string());
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+#[test]
+fn ranges_are_those_of_grafana() {
+    for board in boards() {
+        for panel in panels(&board) {
+            for target in panel["targets"].as_array().unwrap() {
+                let asked = if target["instant"] == true {
+                    Asked::Once
+                } else {
+                    Asked::ForEveryPoint
+                };
+                let wrong = Ranges::wrong(target["expr"].as_str().unwrap(), asked);
+                let place = format!("{}: {}", board["title"], panel["title"]);
+                assert!(wrong.is_empty(), "{place}: {wrong:?}");
+            }
+        }
+        for annotation in board["annotations"]["list"].as_array().unwrap() {
+            let expr = annotation["expr"].as_str().unwrap();
+            assert!(
+                Ranges::wrong(expr, Asked::ForEveryPoint).is_empty(),
+                "{expr}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ranges_that_are_not_grafanas_are_found() {
+    use Asked::{ForEveryPoint, Once};
+    for (expr, asked, wrong) in [
+        ("rate(a[$__rate_interval])", ForEveryPoint, 0),
+        ("sum(rate(a[5m])) / sum(rate(b[1h]))", ForEveryPoint, 2),
+        ("increase(a[5m])", Once, 1),
+        ("increase(a[$__range])", Once, 0),
+        ("increase(a[$__range])", ForEveryPoint, 1),
+        (
+            "a and topk(3, increase(a[$__range] @ end()))",
+            ForEveryPoint,
+            0,
+        ),
+        (
+            "max_over_time(a[$__range:$__rate_interval] @ end())",
+            ForEveryPoint,
+            0,
+        ),
+        (
+            "max_over_time(rate(a[5m])[$__range:$__rate_interval])",
+            ForEveryPoint,
+            2,
+        ),
+        ("max_over_time(a[$__range:1m] @ end())", ForEveryPoint, 1),
+        ("max_over_time(a[$__range:] @ end())", ForEveryPoint, 1),
+    ] {
+        assert_eq!(Ranges::wrong(expr, asked).len(), wrong, "{expr}");
     }
 }
 
@@ -280,6 +399,9 @@ fn dashboards_have_their_variables_and_cannot_be_edited_in_place() {
                 (&".+".into(), &true.into())
             );
             assert_eq!(variable["refresh"], 2);
+            // Of a fleet it would draw thousands of lines.
+            let one_host = board["uid"] == super::host::UID && variable["name"] == "instance";
+            assert_eq!(variable["includeAll"], !one_host);
         }
     }
 }
@@ -304,6 +426,20 @@ fn every_alert_has_a_runbook_that_tells_what_to_do_and_no_runbook_is_left_over()
         );
     }
     assert!(names.is_empty(), "no runbook: {names:?}");
+}
+
+#[test]
+fn grafana_is_told_how_often_prometheus_scrapes() {
+    let read = |path: &str| -> Value {
+        let text = fs::read_to_string(workspace::root().join("dashboards").join(path)).unwrap();
+        serde_saphyr::from_str(&text).unwrap()
+    };
+    let source = read("grafana/provisioning/datasources/prometheus.yml");
+    let told = &source["datasources"][0]["jsonData"]["timeInterval"];
+    assert!(told.is_string());
+    for path in ["prometheus/scrape.yml", "prometheus/scrape-kubernetes.yml"] {
+        assert_eq!(&read(path)["global"]["scrape_interval"], told, "{path}");
+    }
 }
 
 #[test]
