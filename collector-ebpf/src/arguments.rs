@@ -14,7 +14,7 @@ use crate::draft::{
     HEADER, Label, at_most, begin, cursor, end, grow, no_room, open, place, seal, unreadable,
     within,
 };
-use crate::kernel::{pointer, read, read_user};
+use crate::kernel::{current, load, pointer, read, read_user};
 use crate::maps::{Scratch, offset};
 use crate::walk;
 
@@ -36,7 +36,7 @@ const SOCKETCALL_SENDMSG: u64 = 16;
 
 /// Fills the slots at the entry.
 #[inline(always)]
-pub(crate) fn capture(scratch: *mut Scratch, task: u64) {
+pub(crate) fn capture(scratch: *mut Scratch) {
     // SAFETY: `scratch` is a valid map element that only this program uses.
     let in_flight = unsafe { &mut (*scratch).in_flight };
     let plan = in_flight.plan;
@@ -49,7 +49,7 @@ pub(crate) fn capture(scratch: *mut Scratch, task: u64) {
             let path = argument(in_flight, plan.paths[1]);
             capture_path(&mut in_flight.slots[1], path);
         } else if plan.flags & Plan::CHANGES_CWD != 0 {
-            capture_cwd(scratch, task);
+            capture_cwd(scratch);
         }
     } else if plan.sockaddr != 0 {
         let (address, length) = socket_address(in_flight);
@@ -72,7 +72,7 @@ pub(crate) fn capture(scratch: *mut Scratch, task: u64) {
             }
         }
     } else if plan.flags & Plan::CHANGES_CWD != 0 {
-        capture_cwd(scratch, task);
+        capture_cwd(scratch);
     }
 }
 
@@ -110,10 +110,10 @@ fn without_nul(length: i64) -> u64 {
 }
 
 #[inline(always)]
-fn capture_cwd(scratch: *mut Scratch, task: u64) {
-    let fs = pointer(task, offset!(task_fs));
+fn capture_cwd(scratch: *mut Scratch) {
+    let fs: u64 = load(current(), offset!(task_fs));
     begin(scratch);
-    walk::push(
+    walk::push_typed(
         scratch,
         StringKind::Cwd as u64,
         fs + u64::from(offset!(fs_pwd)),
@@ -301,8 +301,8 @@ pub(crate) fn push_argv(scratch: *mut Scratch, mm: u64) {
         kind: StringKind::Argv as u8,
         argument: 0,
     };
-    let first = pointer(mm, offset!(mm_arg_start));
-    let whole = pointer(mm, offset!(mm_arg_end)).wrapping_sub(first);
+    let first: u64 = load(mm, offset!(mm_arg_start));
+    let whole = load::<u64>(mm, offset!(mm_arg_end)).wrapping_sub(first);
     if mm == 0 || first == 0 || whole == 0 || whole > 1 << 40 {
         unreadable(scratch, label);
         return;
@@ -347,8 +347,9 @@ pub(crate) fn push_argv(scratch: *mut Scratch, mm: u64) {
 
 /// Appends the name of the controlling terminal, if there is one (kernel/audit.c `audit_get_tty`).
 #[inline(always)]
-pub(crate) fn push_tty(scratch: *mut Scratch, task: u64) {
-    let tty = pointer(pointer(task, offset!(task_signal)), offset!(signal_tty));
+pub(crate) fn push_tty(scratch: *mut Scratch) {
+    let signal: u64 = load(current(), offset!(task_signal));
+    let tty: u64 = load(signal, offset!(signal_tty));
     if tty == 0 {
         return;
     }
@@ -453,8 +454,8 @@ pub(crate) fn push_title(scratch: *mut Scratch, mm: u64) {
         kind: StringKind::Title as u8,
         argument: 0,
     };
-    let first = pointer(mm, offset!(mm_arg_start));
-    let whole = pointer(mm, offset!(mm_arg_end)).wrapping_sub(first);
+    let first: u64 = load(mm, offset!(mm_arg_start));
+    let whole = load::<u64>(mm, offset!(mm_arg_end)).wrapping_sub(first);
     if mm == 0 || first == 0 || whole == 0 || whole > 1 << 40 {
         unreadable(scratch, label);
         return;

@@ -61,8 +61,8 @@ pub(crate) fn conclude(
         let own_plan = &raw const (*scratch).in_flight.plan;
         (&mut (*scratch).facts, own_plan, own_result)
     };
-    judging::gather(facts, ending.task, &in_flight.args, own_plan);
-    judging::gather_rest(facts, ending.task);
+    judging::gather(facts, &in_flight.args, own_plan);
+    judging::gather_rest(facts);
     if ending.result.is_some() {
         // SAFETY: as above.
         facts.set_result(unsafe { own_result.read_volatile() });

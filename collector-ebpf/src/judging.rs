@@ -5,7 +5,7 @@ use collector_ebpf::{
     Condition, Conditions, Fact, Facts, Judgement, MAX_CONDITIONS, Plan, TaskState, judge,
 };
 
-use crate::kernel::{pointer, read};
+use crate::kernel::{current, load, pointer, read};
 use crate::maps::{CONDITIONS, offset};
 
 /// One buffer of [`CONDITIONS`].
@@ -35,25 +35,27 @@ pub(crate) fn ruling(buffer: u32, start: u16, facts: &mut Facts) -> Judgement {
 /// Fills in the arguments and who makes the call, as far as the rules ask: each fact is a read of kernel memory, and
 /// most calls end with this.
 #[inline(always)]
-pub(crate) fn gather(facts: &mut Facts, task: u64, args: &[u64; 8], plan: *const Plan) {
+pub(crate) fn gather(facts: &mut Facts, args: &[u64; 8], plan: *const Plan) {
+    let task = current();
     facts.known = 0;
     facts.impossible = 0;
     facts.set(Fact::One, 1);
     facts.set(Fact::Pid, (bpf_get_current_pid_tgid() >> 32) as u32);
-    let ids: [u32; 8] = read(pointer(task, offset!(task_cred)), offset!(cred_uid));
-    facts.set(Fact::Uid, ids[0]);
-    facts.set(Fact::Gid, ids[1]);
-    facts.set(Fact::Suid, ids[2]);
-    facts.set(Fact::Sgid, ids[3]);
-    facts.set(Fact::Euid, ids[4]);
-    facts.set(Fact::Egid, ids[5]);
-    facts.set(Fact::Fsuid, ids[6]);
-    facts.set(Fact::Fsgid, ids[7]);
+    let cred: u64 = load(task, offset!(task_cred));
+    let id = |place: u32| load::<u32>(cred, offset!(cred_uid) + 4 * place);
+    facts.set(Fact::Uid, id(0));
+    facts.set(Fact::Gid, id(1));
+    facts.set(Fact::Suid, id(2));
+    facts.set(Fact::Sgid, id(3));
+    facts.set(Fact::Euid, id(4));
+    facts.set(Fact::Egid, id(5));
+    facts.set(Fact::Fsuid, id(6));
+    facts.set(Fact::Fsgid, id(7));
     if flags(plan) & Plan::ASKS_LOGIN != 0 {
         gather_login(facts, task);
     }
     if flags(plan) & Plan::ASKS_PERSONALITY != 0 {
-        facts.set(Fact::Personality, read(task, offset!(task_personality)));
+        facts.set(Fact::Personality, load(task, offset!(task_personality)));
     }
     if flags(plan) & Plan::ASKS_STATE != 0 {
         gather_state(facts, task);
@@ -73,18 +75,19 @@ fn gather_state(facts: &mut Facts, task: u64) {
 
 /// Fills in what a sample carries beyond that.
 #[inline(always)]
-pub(crate) fn gather_rest(facts: &mut Facts, task: u64) {
+pub(crate) fn gather_rest(facts: &mut Facts) {
+    let task = current();
     gather_login(facts, task);
-    let parent = pointer(task, offset!(task_real_parent));
-    facts.set(Fact::Ppid, read(parent, offset!(task_tgid)));
+    let parent: u64 = load(task, offset!(task_real_parent));
+    facts.set(Fact::Ppid, load(parent, offset!(task_tgid)));
 }
 
 #[inline(always)]
 fn gather_login(facts: &mut Facts, task: u64) {
-    let auid: u32 = read(task, offset!(task_loginuid));
+    let auid: u32 = load(task, offset!(task_loginuid));
     facts.set(Fact::Auid, auid);
     facts.set(Fact::AuidSet, u32::from(auid != u32::MAX));
-    facts.set(Fact::Session, read(task, offset!(task_sessionid)));
+    facts.set(Fact::Session, load(task, offset!(task_sessionid)));
 }
 
 /// At an entry: forgets what the call itself, or time while it lasts, may change before the kernel judges it.

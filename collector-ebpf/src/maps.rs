@@ -202,6 +202,10 @@ pub(crate) static HOLDS_RECORDS: u32 = 0;
 #[unsafe(no_mangle)]
 pub(crate) static HOOKS: u32 = 0;
 
+/// 1 where the verifier lets programs follow pointers by their types (bpf_get_current_task_btf, since 5.11).
+#[unsafe(no_mangle)]
+pub(crate) static TYPED: u32 = 0;
+
 /// 1 where the kernel labels tasks.
 #[unsafe(no_mangle)]
 pub(crate) static LABELS: u32 = 0;
@@ -256,6 +260,13 @@ pub(crate) fn holds_records() -> bool {
 pub(crate) fn hooks() -> bool {
     // SAFETY: a static; volatile for the reason given at `offset`.
     unsafe { core::ptr::read_volatile(&raw const HOOKS) != 0 }
+}
+
+/// [`TYPED`] as loaded. The verifier drops the way that is not taken.
+#[inline(always)]
+pub(crate) fn typed() -> bool {
+    // SAFETY: as in `hooks`.
+    unsafe { core::ptr::read_volatile(&raw const TYPED) != 0 }
 }
 
 /// [`LABELS`] as loaded.

@@ -8,7 +8,7 @@ use collector_ebpf::{FileFacts, InFlight, LINEAGE, Plan, Slot, StringKind, strin
 use crate::draft::{
     HEADER, Label, cursor, end, grow, no_room, open, place, seal, unreadable, within,
 };
-use crate::kernel::{pointer, read};
+use crate::kernel::{current, load, pointer, read};
 use crate::maps::{Scratch, offset};
 use crate::walk;
 
@@ -26,8 +26,8 @@ pub(crate) enum Depth {
 
 /// Appends what is known of the file behind `descriptor`.
 #[inline(always)]
-pub(crate) fn push(scratch: *mut Scratch, task: u64, descriptor: u64, fs: u64, depth: Depth) {
-    let file = file_of(task, descriptor);
+pub(crate) fn push(scratch: *mut Scratch, descriptor: u64, fs: u64, depth: Depth) {
+    let file = file_of(descriptor);
     let path = file + u64::from(offset!(file_path));
     // A `struct path` is the pointers `mnt` and `dentry`.
     let dentry = pointer(path, 8);
@@ -66,17 +66,11 @@ pub(crate) fn push(scratch: *mut Scratch, task: u64, descriptor: u64, fs: u64, d
 /// Appends what stands above the directories where the paths of a call begin, or above the file it is about: what the
 /// kernel noted may be among that.
 #[inline(always)]
-pub(crate) fn push_standing(
-    scratch: *mut Scratch,
-    in_flight: *const InFlight,
-    task: u64,
-    fs: u64,
-    exe: u64,
-) {
+pub(crate) fn push_standing(scratch: *mut Scratch, in_flight: *const InFlight, fs: u64, exe: u64) {
     // SAFETY: a valid map element.
     let (plan, args) = unsafe { ((*in_flight).plan, &(*in_flight).args) };
     if plan.flags & Plan::TAKES_FILE != 0 {
-        push_standing_of(scratch, file_of(task, args[0] & 0xffff_ffff), 0);
+        push_standing_of(scratch, file_of(args[0] & 0xffff_ffff), 0);
         return;
     }
     if plan.flags & Plan::EXEC != 0 {
@@ -93,7 +87,7 @@ pub(crate) fn push_standing(
             } else {
                 u64::MAX
             };
-            push_standing_of(scratch, file_of(task, descriptor), fs);
+            push_standing_of(scratch, file_of(descriptor), fs);
         }
     }
 }
@@ -127,12 +121,13 @@ pub(crate) fn push_exe(scratch: *mut Scratch, file: u64) {
 
 /// The file of a descriptor, or 0.
 #[inline(always)]
-fn file_of(task: u64, descriptor: u64) -> u64 {
-    let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
-    if descriptor >= u64::from(read::<u32>(table, offset!(fdt_max_fds))) {
+fn file_of(descriptor: u64) -> u64 {
+    let files: u64 = load(current(), offset!(task_files));
+    let table: u64 = load(files, offset!(files_fdt));
+    if descriptor >= u64::from(load::<u32>(table, offset!(fdt_max_fds))) {
         return 0;
     }
-    pointer(pointer(table, offset!(fdt_fd)) + descriptor * 8, 0)
+    pointer(load::<u64>(table, offset!(fdt_fd)) + descriptor * 8, 0)
 }
 
 /// Appends the [`FileFacts`] of `inode`. `label` is the kind, and the argument above eight bits; `how` is the `f_flags` of

@@ -5,7 +5,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use aya_ebpf::programs::TracePointContext;
 
-use crate::kernel::read;
+use crate::kernel::{current, load};
 use crate::maps::offset;
 
 /// `AUDIT_ARCH_*` of the machine's own calls and of its 32-bit ones (include/uapi/linux/audit.h).
@@ -24,8 +24,8 @@ const COMPAT: u32 = 1 << 22;
 
 /// 0 for a call of the machine's own arch, 1 for a 32-bit one.
 #[inline(always)]
-pub(crate) fn arch_index(task: u64) -> usize {
-    usize::from(read::<u32>(task, offset!(task_compat)) & COMPAT != 0)
+pub(crate) fn arch_index() -> usize {
+    usize::from(load::<u32>(current(), offset!(task_compat)) & COMPAT != 0)
 }
 
 /// The registers of the current task's system call, as the tracepoints of the other kind hand them over.

@@ -8,7 +8,7 @@ use collector_ebpf::{
     Counters, Fact, InFlight, Judgement, Plan, Sample, StringKind, TaskState, VERSION, flags,
 };
 
-use crate::kernel::{pointer, read};
+use crate::kernel::{current, load, pointer};
 use crate::maps::{COUNTERS, RING, Scratch, context_offset, hooks, labels, offset};
 use crate::opened::{self, Depth};
 use crate::walk;
@@ -68,7 +68,7 @@ pub(crate) fn send(
     if outcome.result.is_some() {
         bits |= flags::RESULT;
     }
-    if pointer(task, offset!(task_audit_context)) != 0 {
+    if load::<u64>(current(), offset!(task_audit_context)) != 0 {
         bits |= flags::AUDIT_CONTEXT;
     }
     if facts.known & Fact::TaskState.bit() != 0
@@ -107,7 +107,7 @@ pub(crate) fn send(
     for index in 0..8 {
         sample.ids[index] = facts.values[Fact::Uid as usize + index];
     }
-    sample.personality = read(task, offset!(task_personality));
+    sample.personality = load(current(), offset!(task_personality));
     sample.comm = bpf_get_current_comm().unwrap_or_default();
 
     strings(scratch, in_flight, task, outcome);
@@ -156,8 +156,8 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
     let result = outcome.result;
     // SAFETY: a valid map element.
     let plan = unsafe { (*in_flight).plan };
-    let mm = pointer(task, offset!(task_mm));
-    let fs = pointer(task, offset!(task_fs));
+    let mm: u64 = load(current(), offset!(task_mm));
+    let fs: u64 = load(current(), offset!(task_fs));
     draft::begin(scratch);
     // The calls that do not return have no arguments of that kind.
     if result.is_some() {
@@ -167,11 +167,11 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
             arguments::push_argv(scratch, mm);
         }
     }
-    let file = pointer(mm, offset!(mm_exe_file));
+    let file: u64 = load(mm, offset!(mm_exe_file));
     // Without memory or a program the kernel prints exe=(null).
     if mm != 0 && file != 0 {
         let path = file + u64::from(offset!(file_path));
-        walk::push(scratch, StringKind::Exe as u64, path, fs);
+        walk::push_typed(scratch, StringKind::Exe as u64, path, fs);
     }
     if let Some(audit) = outcome.audit
         && pointer(audit, context_offset!(pwd)) != 0
@@ -182,9 +182,9 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
         arguments::push_old_cwd(scratch, in_flight);
     } else {
         let path = fs + u64::from(offset!(fs_pwd));
-        walk::push(scratch, StringKind::Cwd as u64, path, fs);
+        walk::push_typed(scratch, StringKind::Cwd as u64, path, fs);
     }
-    arguments::push_tty(scratch, task);
+    arguments::push_tty(scratch);
     if hooks() {
         written::push_key(scratch, task);
     }
@@ -201,11 +201,11 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
         } else {
             Depth::Records
         };
-        opened::push(scratch, task, result as u64, fs, depth);
+        opened::push(scratch, result as u64, fs, depth);
     }
     if result.is_some() && plan.flags & Plan::ASKS_FILES != 0 {
         noted::push(scratch, in_flight, task);
-        opened::push_standing(scratch, in_flight, task, fs, file);
+        opened::push_standing(scratch, in_flight, fs, file);
     }
     if plan.flags & Plan::ASKS_EXE != 0 && mm != 0 && file != 0 {
         opened::push_exe(scratch, file);
@@ -213,7 +213,7 @@ fn strings(scratch: *mut Scratch, in_flight: *const InFlight, task: u64, outcome
     if plan.flags & Plan::ASKS_GROUPS != 0 {
         arguments::push_groups(scratch, task);
     }
-    let audit = pointer(task, offset!(task_audit_context));
+    let audit: u64 = load(current(), offset!(task_audit_context));
     if !kept::push_title(scratch, audit) {
         arguments::push_title(scratch, mm);
     }

@@ -18,7 +18,7 @@ use aya_log_ebpf::warn;
 use collector_ebpf::{Fact, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS};
 
 use crate::conclusion::take_down;
-use crate::kernel::pointer;
+use crate::kernel::{current, load};
 use crate::maps::{CONTROL, ENTER, IN_FLIGHT, PLANS, SCRATCH, active, exempt, hooks, offset};
 use crate::send::{Outcome, count, send};
 use crate::{arguments, judging, noted, registers};
@@ -51,7 +51,7 @@ fn try_sys_enter(context: &impl EbpfContext, regs: *const u64, number: u64) -> O
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    let arch = registers::arch_index(task);
+    let arch = registers::arch_index();
     let plan = if arch == 0 { plans[0] } else { plans[1] };
     if plan.start == NO_PROGRAM || exempt(control) {
         return None;
@@ -66,11 +66,11 @@ fn try_sys_enter(context: &impl EbpfContext, regs: *const u64, number: u64) -> O
     call.arch = registers::ARCHES[arch & 1];
     call.syscall = number as u32;
     call.args = registers::arguments(regs, arch);
-    judging::gather(facts, task, &call.args, &raw const call.plan);
+    judging::gather(facts, &call.args, &raw const call.plan);
     if returns(&raw const call.plan) {
         judging::forget_what_may_change(facts, &raw const call.plan);
     } else {
-        judging::gather_rest(facts, task);
+        judging::gather_rest(facts);
         facts.impossible = Fact::RESULT;
     }
     let judgement = judging::ruling(buffer, plan.start, facts);
@@ -79,9 +79,9 @@ fn try_sys_enter(context: &impl EbpfContext, regs: *const u64, number: u64) -> O
     }
     // SAFETY: a helper without arguments.
     call.entry_ns = unsafe { bpf_ktime_get_ns() };
-    let ends_later = returns(&raw const call.plan) || ends_in_audit_free(task);
+    let ends_later = returns(&raw const call.plan) || ends_in_audit_free();
     if ends_later {
-        arguments::capture(scratch, task);
+        arguments::capture(scratch);
         if remembers_names(&raw const call.plan) {
             noted::remember(scratch, task);
         }
@@ -119,6 +119,6 @@ fn returns(plan: *const Plan) -> bool {
 
 /// Whether audit_free will see the end of a call that does not return.
 #[inline(always)]
-fn ends_in_audit_free(task: u64) -> bool {
-    hooks() && pointer(task, offset!(task_audit_context)) != 0
+fn ends_in_audit_free() -> bool {
+    hooks() && load::<u64>(current(), offset!(task_audit_context)) != 0
 }

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use collector_ebpf::string_flags;
 
 use crate::draft::{HEADER, Label, cursor, end, grow, open, place, seal, unreadable, within};
-use crate::kernel::{pointer, read};
+use crate::kernel::{load, pointer, read};
 use crate::maps::{Scratch, offset};
 
 /// Names and mounts passed on one path; a longer one is marked as truncated.
@@ -24,22 +24,69 @@ const PATH_BYTES: u64 = 4096;
 /// where printed paths begin. A function of its own (not inlined) because the code grows with every copy.
 #[inline(never)]
 pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
-    let label = Label {
-        kind: kind as u8,
-        argument: 0,
-    };
-    let [root_vfsmount, root_dentry]: [u64; 2] = read(fs, offset!(fs_root));
-    let [mut vfsmount, mut dentry]: [u64; 2] = read(path, 0);
+    let root = read(fs, offset!(fs_root));
+    let [vfsmount, dentry]: [u64; 2] = read(path, 0);
     if dentry == 0 || vfsmount == 0 {
-        unreadable(scratch, label);
+        unreadable(scratch, label(kind));
         return;
     }
-    let mut flags = string_flags::COMPONENTS | string_flags::TRUNCATED;
-    let mut mount_root = pointer(vfsmount, offset!(vfsmount_root));
-    if dentry != mount_root && pointer(dentry, offset!(dentry_hash_pprev)) == 0 {
-        flags |= string_flags::DELETED;
-    }
+    let mount_root = pointer(vfsmount, offset!(vfsmount_root));
+    let unhashed = pointer(dentry, offset!(dentry_hash_pprev)) == 0;
+    let flags = begun(dentry != mount_root && unhashed);
     open(scratch);
+    let at = Place { vfsmount, dentry };
+    ascend(scratch, kind, at, root, flags);
+}
+
+/// The same where the verifier knows the types of `path` and `fs` (see [`load`]); as far as the path is within one mount, which
+/// most are to their end, it is walked without calls of helpers but for the names.
+#[inline(never)]
+pub(crate) fn push_typed(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
+    let root_vfsmount: u64 = load(fs, offset!(fs_root));
+    let root_dentry: u64 = load(fs, offset!(fs_root) + 8);
+    let vfsmount: u64 = load(path, 0);
+    let mut dentry: u64 = load(path, 8);
+    if dentry == 0 || vfsmount == 0 {
+        unreadable(scratch, label(kind));
+        return;
+    }
+    let mount_root: u64 = load(vfsmount, offset!(vfsmount_root));
+    let unhashed = load::<u64>(dentry, offset!(dentry_hash_pprev)) == 0;
+    let flags = begun(dentry != mount_root && unhashed);
+    open(scratch);
+    for _ in 0..MAX_STEPS {
+        let parent: u64 = load(dentry, offset!(dentry_parent));
+        if dentry == mount_root || dentry == root_dentry || dentry == parent {
+            let at = Place { vfsmount, dentry };
+            ascend(scratch, kind, at, [root_vfsmount, root_dentry], flags);
+            return;
+        }
+        let name: u64 = load(dentry, offset!(dentry_name));
+        if !push_name(scratch, name) {
+            break;
+        }
+        dentry = parent;
+    }
+    seal(scratch, label(kind), flags);
+}
+
+/// How far a walk has come.
+#[derive(Clone, Copy)]
+struct Place {
+    vfsmount: u64,
+    dentry: u64,
+}
+
+/// Walks from `at` to the root, a vfsmount and a dentry, and completes the string.
+#[inline(always)]
+fn ascend(scratch: *mut Scratch, kind: u64, at: Place, root: [u64; 2], flags: u8) {
+    let [root_vfsmount, root_dentry] = root;
+    let Place {
+        mut vfsmount,
+        mut dentry,
+    } = at;
+    let mut flags = flags;
+    let mut mount_root = pointer(vfsmount, offset!(vfsmount_root));
     for _ in 0..MAX_STEPS {
         if dentry == root_dentry && vfsmount == root_vfsmount {
             flags &= !string_flags::TRUNCATED;
@@ -57,22 +104,10 @@ pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
             mount_root = pointer(vfsmount, offset!(vfsmount_root));
             continue;
         }
-        let Some(at) = within(end(scratch), NAME_BYTES) else {
-            break;
-        };
         let [parent, name] = parent_and_name(dentry);
-        // SAFETY: `within` left room for the longest name; the helper checks `name` itself.
-        let length = unsafe {
-            bpf_probe_read_kernel_str(
-                place(scratch, at).cast(),
-                NAME_BYTES as u32,
-                name as *const _,
-            )
-        };
-        if length <= 0 || at - cursor(scratch) - HEADER + length as u64 > PATH_BYTES {
+        if !push_name(scratch, name) {
             break;
         }
-        grow(scratch, length as u64);
         if parent == dentry {
             // Neither the root of its mount nor below anything: a memfd or the like.
             flags &= !(string_flags::TRUNCATED | string_flags::DELETED);
@@ -81,7 +116,47 @@ pub(crate) fn push(scratch: *mut Scratch, kind: u64, path: u64, fs: u64) {
         }
         dentry = parent;
     }
-    seal(scratch, label, flags);
+    seal(scratch, label(kind), flags);
+}
+
+#[inline(always)]
+fn label(kind: u64) -> Label {
+    Label {
+        kind: kind as u8,
+        argument: 0,
+    }
+}
+
+/// The flags of a string whose end has not been reached.
+#[inline(always)]
+fn begun(deleted: bool) -> u8 {
+    let flags = string_flags::COMPONENTS | string_flags::TRUNCATED;
+    if deleted {
+        flags | string_flags::DELETED
+    } else {
+        flags
+    }
+}
+
+/// Appends the name at the address `name` to the string at hand; false where there is no room for it.
+#[inline(always)]
+fn push_name(scratch: *mut Scratch, name: u64) -> bool {
+    let Some(at) = within(end(scratch), NAME_BYTES) else {
+        return false;
+    };
+    // SAFETY: `within` left room for the longest name; the helper checks `name` itself.
+    let length = unsafe {
+        bpf_probe_read_kernel_str(
+            place(scratch, at).cast(),
+            NAME_BYTES as u32,
+            name as *const _,
+        )
+    };
+    if length <= 0 || at - cursor(scratch) - HEADER + length as u64 > PATH_BYTES {
+        return false;
+    }
+    grow(scratch, length as u64);
+    true
 }
 
 /// `d_parent` and `d_name.name`. In every kernel so far they stand close enough for one read.

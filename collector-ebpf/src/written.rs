@@ -113,8 +113,8 @@ pub(crate) unsafe fn send_written(context: &FExitContext, written: Written) -> O
             plans[1]
         };
     }
-    judging::gather(facts, task, &call.args, &raw const call.plan);
-    judging::gather_rest(facts, task);
+    judging::gather(facts, &call.args, &raw const call.plan);
+    judging::gather_rest(facts);
     let returned = read::<u32>(audit, context_offset!(return_valid)) != 0;
     let outcome = Outcome {
         judgement: Judgement {

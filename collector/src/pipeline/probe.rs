@@ -12,7 +12,9 @@ use crate::config::{self, EbpfConfig, EbpfUse, Level};
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::{ring, texts};
 use crate::probe::hooks;
-use crate::probe::load::{Counters, LogLevel, SENDERS, Witness, WitnessConfig, WitnessError};
+use crate::probe::load::{
+    Counters, LogLevel, Reads, SENDERS, Witness, WitnessConfig, WitnessError,
+};
 use crate::probe::mirror::Mirror;
 use crate::probe::places::Places;
 use crate::probe::resolve::Resolver;
@@ -92,6 +94,7 @@ impl Loaded {
             text_mirror: text_mirror(config.text_mirror),
             text_ring_bytes: config.text_ring_bytes,
             own_tgid: std::process::id(),
+            reads: Reads::default(),
             log_level: log_level(config.log),
         })?;
         if let Some(reason) = witness.hooks_refused() {

@@ -61,8 +61,20 @@ pub struct WitnessConfig {
     pub text_ring_bytes: u32,
     /// Our own process, which is never observed.
     pub own_tgid: u32,
+    /// How the programs read what is reached from the current task.
+    pub reads: Reads,
     /// What the programs log through aya-log.
     pub log_level: LogLevel,
+}
+
+/// How the programs read the kernel's memory, where there is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// By loads of members whose types the verifier knows; where it refuses them, as below.
+    #[default]
+    Typed,
+    /// By a helper for each, which takes some ten times as long.
+    ByHelper,
 }
 
 impl Default for WitnessConfig {
@@ -74,6 +86,7 @@ impl Default for WitnessConfig {
             text_mirror: TextMirror::default(),
             text_ring_bytes: 8 << 20,
             own_tgid: std::process::id(),
+            reads: Reads::default(),
             log_level: LogLevel::Off,
         }
     }
@@ -181,6 +194,24 @@ impl Witness {
             }
         }
         let types = KernelTypes::running()?;
+        match Self::load_knowing(&types, config) {
+            // A helper that the kernel does not have reads as a refusal.
+            Err(error @ (WitnessError::Verifier { .. } | WitnessError::Permission { .. }))
+                if config.reads == Reads::Typed =>
+            {
+                let error = &error as &dyn std::error::Error;
+                tracing::info!(
+                    error,
+                    "the programs are loaded anew, with helpers to read the kernel's memory by"
+                );
+                let reads = Reads::ByHelper;
+                Self::load_knowing(&types, &WitnessConfig { reads, ..*config })
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn load_knowing(types: &KernelTypes, config: &WitnessConfig) -> Result<Self, WitnessError> {
         let layout = types.layout()?;
         let queue = types.queue_layout();
         let texts = queue
@@ -193,7 +224,7 @@ impl Witness {
             context,
             texts,
         };
-        let records = Records::of(&types);
+        let records = Records::of(types);
         let btf = Btf::from_sys_fs().map_err(|error| object_error(error.into()))?;
         let with_decisions = || {
             let context = types.context_layout()?;
@@ -263,6 +294,11 @@ impl Witness {
     /// What the programs can tell on this kernel.
     pub fn level(&self) -> Level {
         self.hooks.level()
+    }
+
+    /// How the programs read the kernel's memory.
+    pub fn reads(&self) -> Reads {
+        self.config.reads
     }
 
     /// Why the kernel does not have the programs on its audit code; none where it has them.
@@ -568,6 +604,7 @@ fn object(
     // Where it cannot be told, no record is said to have been dropped for it.
     let holds_records = u32::from(features::holds_records().unwrap_or(true));
     let log_level = config.log_level.number();
+    let typed = u32::from(config.reads == Reads::Typed);
     let in_flight = config.in_flight.max(1);
     let mut loader = EbpfLoader::new();
     loader
@@ -576,6 +613,7 @@ fn object(
         .override_global("TEXT_MIRROR", &texts, true)
         .override_global("HOLDS_RECORDS", &holds_records, true)
         .override_global("OWN_TGID", &config.own_tgid, true)
+        .override_global("TYPED", &typed, true)
         .override_global("LABELS", &records.labels, true)
         .override_global("LABEL_LAYOUT", records.label.as_bytes(), true)
         .override_global("NOTING_LAYOUT", records.noting.as_bytes(), true)

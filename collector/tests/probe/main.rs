@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use collector::audit::arch::Arch;
 use collector::audit::rules::{Field, Operator, Rule};
 use collector::probe::decode::decode;
-use collector::probe::load::{LogLevel, Witness, WitnessConfig, WitnessError};
+use collector::probe::load::{LogLevel, Reads, Witness, WitnessConfig, WitnessError};
 use collector::probe::mirror::{Mirror, facts_of};
 use collector::probe::observation::{Captured, Observation, Verdict};
 use collector::probe::ring::Ring;
@@ -173,10 +173,20 @@ fn only(observations: Vec<Observation>) -> Observation {
 
 #[test]
 fn an_openat_comes_with_everything_around_it() {
-    let uid = 81_001;
-    let Some(mut probe) = probe(&[rule(uid, &["openat"])]) else {
+    all_of_an_openat_comes(81_001, Reads::Typed);
+}
+
+#[test]
+fn so_it_does_where_the_verifier_knows_no_types() {
+    all_of_an_openat_comes(81_031, Reads::ByHelper);
+}
+
+fn all_of_an_openat_comes(uid: u32, reads: Reads) {
+    let config = WitnessConfig { reads, ..config() };
+    let Some(mut probe) = probe_with(config, &[rule(uid, &["openat"])]) else {
         return;
     };
+    assert_eq!(probe.witness.reads(), reads);
     let before = collector::clock::KtimeNs::now();
     let (result, tid) = as_user(uid, || {
         (
