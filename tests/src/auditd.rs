@@ -1,7 +1,8 @@
 //! Debian's audit daemon in the foreground, with a configuration and a log of its own: the neighbour that a collector
 //! runs beside. The machine's own service and its files are left alone.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -34,9 +35,23 @@ impl Auditd {
     /// # Errors
     /// Where it does not become the daemon in time.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// [`Auditd::start`] with plugins, each of a name and what its file in `plugins.d` says.
+    ///
+    /// # Errors
+    /// As [`Auditd::start`].
+    pub fn start_with(plugins_of: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let plugins = folder.path().join("plugins.d");
         fs::create_dir(&plugins)?;
+        for (name, settings) in plugins_of {
+            let file = plugins.join(format!("{name}.conf"));
+            fs::write(&file, settings)?;
+            // It takes nothing that others could write.
+            fs::set_permissions(&file, Permissions::from_mode(0o640))?;
+        }
         let log = folder.path().join("audit.log");
         let settings = format!(
             "local_events = yes\nwrite_logs = yes\nlog_file = {}\nlog_format = RAW\n\
@@ -69,6 +84,11 @@ impl Auditd {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(daemon)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it writes records.

@@ -152,6 +152,11 @@ impl Collector {
         self.address
     }
 
+    /// Where the events go.
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
     /// A folder that goes when the collector does.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -231,12 +236,7 @@ impl Collector {
     /// # Errors
     /// Where it does not, with what the collector said.
     pub fn stop(mut self) -> anyhow::Result<Finished> {
-        let (status, took) = self.end_with(Signal::SIGTERM)?;
-        ensure!(
-            status.success(),
-            "the collector ended with {status}: {}",
-            self.stderr()
-        );
+        let took = self.end()?;
         let output = fs::read(&self.output).unwrap_or_default();
         Ok(Finished {
             stream: Stream::parse(&output),
@@ -244,6 +244,20 @@ impl Collector {
             stderr: self.stderr(),
             took,
         })
+    }
+
+    /// [`Collector::stop`] without a look at what it left behind; how long it took.
+    ///
+    /// # Errors
+    /// As [`Collector::stop`].
+    pub fn end(&mut self) -> anyhow::Result<Duration> {
+        let (status, took) = self.end_with(Signal::SIGTERM)?;
+        ensure!(
+            status.success(),
+            "the collector ended with {status}: {}",
+            self.stderr()
+        );
+        Ok(took)
     }
 
     /// Sends `signal` and waits for the end.

@@ -10,10 +10,13 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use collector::audit::arch::Arch;
+use collector::audit::rules::{Field, Operator, Rule};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{getpid, getppid, gettid};
 use serde_json::{Value, json};
 
+use crate::audit_state::rule_for;
 use crate::journal::{Call, Journal, now_ms};
 use crate::sys::{self, Argument, Reading};
 
@@ -37,6 +40,28 @@ pub enum Makers {
     Processes,
     /// Threads of one process.
     Threads,
+}
+
+/// The calls of every storm, by user `uid`. An openat without a mode is that of a loader.
+pub fn rules(uid: u32) -> [Rule; 2] {
+    let opened = rule_for(uid, Arch::NATIVE, &["openat"], "storm-open");
+    let others = [
+        "execve",
+        "connect",
+        "unlinkat",
+        "renameat2",
+        "mkdirat",
+        "fchmodat",
+        "linkat",
+        "symlinkat",
+        "truncate",
+        "kill",
+    ];
+    let mode = Field::named("a3").expect("the fourth argument is a field");
+    [
+        opened.condition(mode, Operator::NOT_EQUAL, 0),
+        rule_for(uid, Arch::NATIVE, &others, "storm"),
+    ]
 }
 
 /// Has `n_makers` make `count` rounds of calls each at the same time; files go to `folder`, which must be the user's.

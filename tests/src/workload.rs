@@ -108,6 +108,14 @@ impl Running {
         self.report()
     }
 
+    /// Waits for its end, where it becomes a program that reports nothing, and returns the exit code.
+    ///
+    /// # Errors
+    /// Where it cannot be waited for.
+    pub fn exit_code(mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.0.wait()?.code())
+    }
+
     fn report<T: DeserializeOwned>(self) -> anyhow::Result<T> {
         let output = self.0.wait_with_output()?;
         ensure!(

@@ -23,10 +23,10 @@ use audit_collector_tests::process::{Collector, Finished};
 use audit_collector_tests::requirement::{
     self, Requirement, find_program, in_virtual_machine, patience,
 };
+use audit_collector_tests::storm::rules;
 use audit_collector_tests::stream::{Event, tally};
 use audit_collector_tests::workload;
 use collector::audit::arch::Arch;
-use collector::audit::rules::{Field, Operator, Rule};
 use collector::audit::status::StatusChange;
 
 /// How long the account may take to settle.
@@ -71,27 +71,6 @@ fn size(short: u32, full: u32) -> u32 {
     } else {
         short
     }
-}
-
-/// The calls of the mixed storm. An openat without a mode is that of a loader.
-fn rules(uid: u32) -> [Rule; 2] {
-    let opened = rule_for(uid, Arch::NATIVE, &["openat"], "storm-open");
-    let others = [
-        "execve",
-        "connect",
-        "unlinkat",
-        "renameat2",
-        "mkdirat",
-        "fchmodat",
-        "linkat",
-        "symlinkat",
-        "truncate",
-        "kill",
-    ];
-    [
-        opened.condition(Field::named("a3").unwrap(), Operator::NOT_EQUAL, 0),
-        rule_for(uid, Arch::NATIVE, &others, "storm"),
-    ]
 }
 
 /// What came of a storm.

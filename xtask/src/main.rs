@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod ci;
 mod dashboards;
@@ -44,6 +45,8 @@ enum Command {
     Test(test::Arguments),
     /// Run the tests on the kernel on other kernels, each in a virtual machine
     Vm(vm::Arguments),
+    /// Measure the collector beside auditd and laurel, and write the tables of BENCHMARKS.md
+    Bench(bench::Arguments),
     /// Count the instructions that a replayed record costs; more than 5 % above what is recorded fails
     Instructions(instructions::Arguments),
     /// What CI runs: format, clippy, documentation, dependency policy, instructions, tests
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::command(),
         Command::Test(arguments) => test::command(&arguments),
         Command::Vm(arguments) => vm::command(&arguments),
+        Command::Bench(arguments) => bench::command(&arguments),
         Command::Instructions(arguments) => instructions::command(&arguments),
         Command::Ci => ci::command(),
         Command::Metrics => metrics::command(),

@@ -49,3 +49,8 @@ pub(crate) fn for_tests() {
         eprintln!("xtask: tests that need the missing tools will say so: {error:#}");
     }
 }
+
+/// What benches compare with.
+pub(crate) fn for_benches() -> anyhow::Result<()> {
+    test_tools::ensure_peers()
+}

@@ -28,10 +28,33 @@ const TOOLS: [(&str, &[&str]); 6] = [
     ("valgrind", &["valgrind"]),
 ];
 
+/// What benches compare with or measure besides.
+const PEERS: [(&str, &[&str]); 3] = [
+    (
+        "auditd",
+        &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
+    ),
+    ("laurel", &["laurel"]),
+    (
+        "redis-server",
+        &["redis-server", "redis-tools", "libjemalloc2", "liblzf1"],
+    ),
+];
+
 pub(super) fn ensure() -> anyhow::Result<()> {
+    fetch(&TOOLS)
+}
+
+/// The same for what benches need.
+pub(super) fn ensure_peers() -> anyhow::Result<()> {
+    fetch(&TOOLS)?;
+    fetch(&PEERS)
+}
+
+fn fetch(tools: &[(&str, &[&str])]) -> anyhow::Result<()> {
     let folder = folder();
     let mut packages: Vec<String> = Vec::new();
-    for (program, holders) in TOOLS {
+    for (program, holders) in tools {
         let unpacked = ["usr/bin", "usr/sbin", "sbin"]
             .iter()
             .any(|bin| folder.join(bin).join(program).is_file());

@@ -1,0 +1,287 @@
+//! Who takes the records of a measurement: nobody, auditd, auditd with laurel behind it, or the collector.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use audit_collector_tests::audit_state::{AuditGuard, KEY};
+use audit_collector_tests::auditd::Auditd;
+use audit_collector_tests::balance::Balance;
+use audit_collector_tests::process::Collector;
+use memchr::memmem::Finder;
+use tempfile::TempDir;
+
+use crate::peer::Laurel;
+use crate::rounds::Sample;
+use crate::usage;
+
+/// How long a log must stay as it is until all is taken to be in it.
+const QUIET: Duration = Duration::from_millis(400);
+
+/// How long that may take to come about.
+const DRAIN_TIME: Duration = Duration::from_secs(60);
+
+/// Waits of the collector's as short as the tests have them, so that a measurement ends soon.
+pub(crate) const WAITS: [&str; 3] = [
+    "--reassembly-timeout-ms=500",
+    "--reorder-window-ms=1000",
+    "--account-interval-s=0",
+];
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Nobody,
+    Auditd,
+    AuditdAndLaurel,
+    /// With the eBPF witness.
+    Ours,
+}
+
+impl Who {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "no audit",
+            Self::Auditd => "auditd",
+            Self::AuditdAndLaurel => "auditd + laurel",
+            Self::Ours => "audit-collector",
+        }
+    }
+}
+
+/// One that runs.
+pub(crate) enum Taker {
+    Nobody,
+    Auditd(Auditd),
+    AuditdAndLaurel {
+        auditd: Auditd,
+        laurel: Laurel,
+        laurel_pid: u32,
+        _folder: TempDir,
+    },
+    Ours(Collector),
+}
+
+/// Events of the storm that came out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Came {
+    /// By the audit stream.
+    pub(crate) captured: u64,
+    /// Given back by eBPF.
+    pub(crate) given_back: u64,
+    /// What laurel wrote of what auditd has.
+    pub(crate) by_laurel: u64,
+}
+
+/// What each program used, in seconds of processor time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    /// The collector's, or auditd's.
+    own: f64,
+    laurel: f64,
+    kauditd: f64,
+}
+
+impl Taker {
+    /// Starts `who`; the collector with `flags` besides.
+    pub(crate) fn start(who: Who, flags: &[&str]) -> anyhow::Result<Self> {
+        Ok(match who {
+            Who::Nobody => Self::Nobody,
+            Who::Auditd => Self::Auditd(Auditd::start()?),
+            Who::AuditdAndLaurel => {
+                let folder = tempfile::tempdir()?;
+                let laurel = Laurel::writing_below(folder.path())?;
+                let auditd = Auditd::start_with(&[("laurel", &laurel.plugin())])?;
+                Self::AuditdAndLaurel {
+                    laurel_pid: wait_for_laurel(&auditd)?,
+                    auditd,
+                    laurel,
+                    _folder: folder,
+                }
+            }
+            Who::Ours => {
+                let all = [&["--mode=daemon", "--ebpf=on"], flags].concat();
+                Self::Ours(Collector::start(&all)?)
+            }
+        })
+    }
+
+    /// Processor time used so far.
+    pub(crate) fn used(&self) -> anyhow::Result<Used> {
+        let kauditd = usage::processor_seconds(usage::kauditd()?)?;
+        let (own, laurel) = match self {
+            Self::Nobody => (0.0, 0.0),
+            Self::Auditd(auditd) => (usage::processor_seconds(auditd.pid())?, 0.0),
+            Self::AuditdAndLaurel {
+                auditd, laurel_pid, ..
+            } => (
+                usage::processor_seconds(auditd.pid())?,
+                usage::processor_seconds(*laurel_pid)?,
+            ),
+            Self::Ours(collector) => (usage::processor_seconds(collector.pid())?, 0.0),
+        };
+        Ok(Used {
+            own,
+            laurel,
+            kauditd,
+        })
+    }
+
+    /// Waits until all that was audited has come out, of which `expected` events are known.
+    pub(crate) fn drain(&mut self, guard: &mut AuditGuard, expected: u64) -> anyhow::Result<()> {
+        match self {
+            Self::Nobody => Ok(()),
+            Self::Auditd(auditd) => until_quiet(guard, &[&auditd.log()]),
+            Self::AuditdAndLaurel { auditd, laurel, .. } => {
+                until_quiet(guard, &[&auditd.log(), &laurel.log()])
+            }
+            Self::Ours(collector) => settled(collector, expected),
+        }
+    }
+
+    /// What came out so far.
+    pub(crate) fn came(&self) -> anyhow::Result<Came> {
+        let mut came = Came::default();
+        match self {
+            Self::Nobody => {}
+            Self::Auditd(auditd) => came.captured = in_log(&auditd.log())?,
+            Self::AuditdAndLaurel { auditd, laurel, .. } => {
+                came.captured = in_log(&auditd.log())?;
+                let own = format!("\"key\":\"{KEY}");
+                came.by_laurel = count(&laurel.log(), &[&own])?;
+            }
+            Self::Ours(collector) => {
+                let own = format!("\"keys\":[\"{KEY}");
+                let output = collector.output();
+                let outcome = |name: &str| format!("\"outcome\":\"{name}\"");
+                let given_back = count(output, &[&own, &outcome("backfilled")])?;
+                came.captured = count(output, &[&own])? - given_back;
+                came.given_back = given_back;
+            }
+        }
+        Ok(came)
+    }
+
+    /// Most memory the programs have had resident, in MiB.
+    pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
+        Ok(match self {
+            Self::Nobody => 0.0,
+            Self::Auditd(auditd) => usage::peak_mib(auditd.pid())?,
+            Self::AuditdAndLaurel {
+                auditd, laurel_pid, ..
+            } => usage::peak_mib(auditd.pid())? + usage::peak_mib(*laurel_pid)?,
+            Self::Ours(collector) => usage::peak_mib(collector.pid())?,
+        })
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Ours(mut collector) => collector.end().map(drop),
+            Self::Nobody | Self::Auditd(_) | Self::AuditdAndLaurel { .. } => Ok(()),
+        }
+    }
+}
+
+impl Used {
+    /// What was used since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            own: self.own - before.own,
+            laurel: self.laurel - before.laurel,
+            kauditd: self.kauditd - before.kauditd,
+        }
+    }
+
+    /// Adds what is known to a sample: the seconds of each program, and µs of user space for each event that it handled.
+    pub(crate) fn tell(self, came: Came, sample: &mut Sample) {
+        sample.insert("own_s", self.own);
+        sample.insert("kauditd_s", self.kauditd);
+        let per = |seconds: f64, events: u64| match events {
+            0 => 0.0,
+            events => seconds / events as f64 * 1e6,
+        };
+        let mut each = per(self.own, came.captured + came.given_back);
+        if came.by_laurel > 0 {
+            sample.insert("laurel_s", self.laurel);
+            each += per(self.laurel, came.by_laurel);
+        }
+        if each > 0.0 {
+            sample.insert("us_per_event", each);
+        }
+    }
+}
+
+fn wait_for_laurel(auditd: &Auditd) -> anyhow::Result<u32> {
+    let began = Instant::now();
+    loop {
+        if let Some(pid) = usage::child_of(auditd.pid(), "laurel") {
+            // It reads its configuration before it reads records.
+            thread::sleep(Duration::from_millis(200));
+            return Ok(pid);
+        }
+        ensure!(
+            began.elapsed() < Duration::from_secs(5),
+            "auditd does not start laurel"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn until_quiet(guard: &mut AuditGuard, logs: &[&Path]) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let length = |log: &&Path| fs::metadata(log).map_or(0, |metadata| metadata.len());
+    let mut last: (Vec<u64>, Instant) = (Vec::new(), began);
+    while last.1.elapsed() < QUIET || guard.status()?.backlog > 0 {
+        ensure!(
+            began.elapsed() < DRAIN_TIME,
+            "the log still grows after {DRAIN_TIME:?}"
+        );
+        let now: Vec<u64> = logs.iter().map(length).collect();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Waits until nothing is pending. What is never told is not waited for, once nothing has been settled for a while.
+fn settled(collector: &Collector, expected: u64) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut last = (0, began);
+    loop {
+        // Seldom: it is the collector that answers.
+        thread::sleep(Duration::from_millis(400));
+        let metrics = collector.metrics()?;
+        let settled = Balance::of_metrics(&metrics).settled();
+        if settled != last.0 {
+            last = (settled, Instant::now());
+        }
+        let nothing_pending = metrics.count("crosscheck_pending_events", &[]) == 0
+            && metrics.count("sink_queue_events", &[]) == 0;
+        if nothing_pending && (settled >= expected || last.1.elapsed() > Duration::from_secs(3)) {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < DRAIN_TIME,
+            "events are still pending after {DRAIN_TIME:?}"
+        );
+    }
+}
+
+/// Events in an audit log.
+fn in_log(log: &Path) -> anyhow::Result<u64> {
+    count(log, &["type=SYSCALL ", &format!("key=\"{KEY}")])
+}
+
+/// Lines of `file` that have all of `texts`.
+fn count(file: &Path, texts: &[&str]) -> anyhow::Result<u64> {
+    let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let finders: Vec<Finder<'_>> = texts.iter().map(Finder::new).collect();
+    let lines = content.split(|byte| *byte == b'\n');
+    let found = lines.filter(|line| finders.iter().all(|finder| finder.find(line).is_some()));
+    Ok(found.count() as u64)
+}
