@@ -32,6 +32,7 @@ pub mod storm;
 pub mod stream;
 pub mod sys;
 pub mod time_scale;
+pub mod timing;
 pub mod tls;
 pub mod typed;
 pub mod verification;

@@ -108,6 +108,14 @@ impl Running {
         self.report()
     }
 
+    /// Waits for its end, where it takes times, and returns them in ns.
+    ///
+    /// # Errors
+    /// Where it did not do all it should.
+    pub fn times(self) -> anyhow::Result<Vec<u64>> {
+        self.report()
+    }
+
     /// Waits for its end, where it becomes a program that reports nothing, and returns the exit code.
     ///
     /// # Errors

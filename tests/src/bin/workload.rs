@@ -12,8 +12,9 @@ use std::process::Command as Process;
 
 use anyhow::{Context as _, ensure};
 use audit_collector_tests::storm::{self, Kind, Makers};
+use audit_collector_tests::timing::Timed;
 use audit_collector_tests::workload::Report;
-use audit_collector_tests::{changes, files, ring, sys};
+use audit_collector_tests::{changes, files, ring, sys, timing};
 use clap::{Parser, Subcommand, ValueEnum};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
@@ -54,6 +55,26 @@ enum Command {
         /// Give all calls the same mode, so that they are alike to the last argument
         #[arg(long)]
         identical: bool,
+    },
+    /// openat and close of one file at a steady rate; the mode argument numbers the calls. Prints when each was made
+    Pace {
+        /// Calls a second
+        #[arg(long)]
+        rate: u32,
+        /// How many
+        #[arg(long)]
+        count: u32,
+    },
+    /// One call over and over; prints the CPU time of each batch
+    Time {
+        /// Which call
+        call: Timed,
+        /// How many batches
+        #[arg(long)]
+        batches: u32,
+        /// Calls of each
+        #[arg(long)]
+        count: u32,
     },
     /// Execute a program with awkward arguments
     Exec,
@@ -190,6 +211,18 @@ fn main() -> anyhow::Result<()> {
                 Numbering::From(first)
             };
             open(processes, count, &c_string(path.as_os_str())?, numbering)?
+        }
+        Command::Pace { rate, count } => {
+            let times = timing::paced(rate, count)?;
+            return Ok(serde_json::to_writer(io::stdout().lock(), &times)?);
+        }
+        Command::Time {
+            call,
+            batches,
+            count,
+        } => {
+            let times = timing::batches(call, batches, count)?;
+            return Ok(serde_json::to_writer(io::stdout().lock(), &times)?);
         }
         Command::Exec => exec()?,
         Command::Connect => connect()?,

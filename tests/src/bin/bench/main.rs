@@ -6,13 +6,16 @@
 mod figure;
 mod input;
 mod machine;
+mod overhead;
 mod peer;
 mod replay;
 mod report;
 mod rounds;
+mod steady;
 mod storm;
 mod taker;
 mod usage;
+mod watcher;
 
 use std::fs;
 use std::path::PathBuf;
@@ -58,6 +61,12 @@ enum Bench {
     Replay,
     /// Calls in great number: what is captured, and what it costs
     Storm,
+    /// What callers pay
+    Overhead,
+    /// From a call to its line, at steady rates
+    Latency,
+    /// Memory and CPU at steady rates
+    Steady,
 }
 
 impl Bench {
@@ -65,6 +74,9 @@ impl Bench {
         match self {
             Self::Replay => "replay",
             Self::Storm => "storm",
+            Self::Overhead => "overhead",
+            Self::Latency => "latency",
+            Self::Steady => "steady",
         }
     }
 
@@ -72,6 +84,9 @@ impl Bench {
         match self {
             Self::Replay => replay::run(session),
             Self::Storm => storm::run(session),
+            Self::Overhead => overhead::run(session),
+            Self::Latency => steady::latency(session),
+            Self::Steady => steady::usage(session),
         }
     }
 }
@@ -84,7 +99,7 @@ fn main() -> ExitCode {
         Requirement::DaemonSeat,
     ]
     .into_iter()
-    .chain(["auditd", "ausearch", "laurel"].map(Requirement::Program));
+    .chain(["auditd", "ausearch", "laurel", "redis-server"].map(Requirement::Program));
     let missing: Vec<String> = needs.filter_map(Requirement::missing).collect();
     if !missing.is_empty() {
         eprintln!("bench: cannot run here: {}", missing.join("; "));

@@ -126,6 +126,25 @@ impl Group {
         })
     }
 
+    /// By how much the figures of `ours` exceed those of `theirs`, round by round. None where either has none.
+    pub(crate) fn difference(
+        &self,
+        what: impl Into<String>,
+        key: &str,
+        ours: &str,
+        theirs: &str,
+        target: Option<Target>,
+    ) -> Option<Ratio> {
+        let ours = &self.measured(ours, key)?.samples;
+        let each = ours.iter().zip(&self.measured(theirs, key)?.samples);
+        Some(Ratio {
+            what: what.into(),
+            figure: Figure::of(each.map(|(ours, theirs)| ours - theirs).collect())?,
+            decimals: 0,
+            target,
+        })
+    }
+
     /// How the figures of `ours` compare with those of `theirs`, round by round. None where either has none.
     pub(crate) fn ratio(
         &self,
@@ -179,6 +198,8 @@ mod tests {
         let ratio = group.ratio("a of b", "x", "a", "b", None).unwrap();
         assert_eq!(ratio.figure.median, 0.25);
         assert!(group.ratio("", "x", "a", "nobody", None).is_none());
+        let more = group.difference("b over a", "x", "b", "a", None);
+        assert_eq!(more.unwrap().figure.median, 3.0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who takes the records of a measurement: nobody, auditd, auditd with laurel behind it, or the collector.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,14 @@ use audit_collector_tests::audit_state::{AuditGuard, KEY};
 use audit_collector_tests::auditd::Auditd;
 use audit_collector_tests::balance::Balance;
 use audit_collector_tests::process::Collector;
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
+use memchr::{memchr, memrchr};
 use tempfile::TempDir;
 
 use crate::peer::Laurel;
 use crate::rounds::Sample;
-use crate::usage;
+use crate::usage::{self, Memory};
+use crate::watcher::ReadNumber;
 
 /// How long a log must stay as it is until all is taken to be in it.
 const QUIET: Duration = Duration::from_millis(400);
@@ -38,6 +40,7 @@ pub(crate) enum Who {
     AuditdAndLaurel,
     /// With the eBPF witness.
     Ours,
+    OursWithoutWitness,
 }
 
 impl Who {
@@ -47,6 +50,7 @@ impl Who {
             Self::Auditd => "auditd",
             Self::AuditdAndLaurel => "auditd + laurel",
             Self::Ours => "audit-collector",
+            Self::OursWithoutWitness => "audit-collector --ebpf=off",
         }
     }
 }
@@ -101,8 +105,12 @@ impl Taker {
                     _folder: folder,
                 }
             }
-            Who::Ours => {
-                let all = [&["--mode=daemon", "--ebpf=on"], flags].concat();
+            Who::Ours | Who::OursWithoutWitness => {
+                let witness = match who {
+                    Who::Ours => "--ebpf=on",
+                    _ => "--ebpf=off",
+                };
+                let all = [&["--mode=daemon", witness], flags].concat();
                 Self::Ours(Collector::start(&all)?)
             }
         })
@@ -164,6 +172,28 @@ impl Taker {
         Ok(came)
     }
 
+    /// The file that the last of the programs writes, and how to read a call's number off a line of it: the mode argument.
+    pub(crate) fn output(&self) -> Option<(PathBuf, ReadNumber)> {
+        match self {
+            Self::Nobody => None,
+            Self::Auditd(auditd) => Some((auditd.log(), in_record)),
+            Self::AuditdAndLaurel { laurel, .. } => Some((laurel.log(), in_laurels_line)),
+            Self::Ours(collector) => Some((collector.output().to_owned(), in_record)),
+        }
+    }
+
+    /// Memory the programs have resident now.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        Ok(match self {
+            Self::Nobody => Memory::default(),
+            Self::Auditd(auditd) => Memory::of(auditd.pid())?,
+            Self::AuditdAndLaurel {
+                auditd, laurel_pid, ..
+            } => Memory::of(auditd.pid())?.plus(Memory::of(*laurel_pid)?),
+            Self::Ours(collector) => Memory::of(collector.pid())?,
+        })
+    }
+
     /// Most memory the programs have had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
         Ok(match self {
@@ -192,6 +222,17 @@ impl Used {
             own: self.own - before.own,
             laurel: self.laurel - before.laurel,
             kauditd: self.kauditd - before.kauditd,
+        }
+    }
+
+    /// Adds to a sample what each program took of CPU, in ms for each of `parts`.
+    pub(crate) fn tell_per(self, parts: f64, sample: &mut Sample) {
+        let ms = |seconds: f64| seconds * 1e3 / parts;
+        sample.insert("own_ms", ms(self.own));
+        sample.insert("kauditd_ms", ms(self.kauditd));
+        sample.insert("user_space_ms", ms(self.own + self.laurel));
+        if self.laurel > 0.0 {
+            sample.insert("laurel_ms", ms(self.laurel));
         }
     }
 
@@ -275,6 +316,27 @@ fn settled(collector: &Collector, expected: u64) -> anyhow::Result<()> {
 /// Events in an audit log.
 fn in_log(log: &Path) -> anyhow::Result<u64> {
     count(log, &["type=SYSCALL ", &format!("key=\"{KEY}")])
+}
+
+/// The mode argument in a record of our calls as the kernel wrote it, of which the collector's events have the text too.
+fn in_record(line: &[u8]) -> Option<u32> {
+    number_behind(line, b" a3=").filter(|_| memmem::find(line, KEY.as_bytes()).is_some())
+}
+
+/// The same in an event of laurel's: the last of the arguments.
+fn in_laurels_line(line: &[u8]) -> Option<u32> {
+    let arguments = &line[memmem::find(line, b"\"ARGV\":[")?..];
+    let arguments = &arguments[..memchr(b']', arguments)?];
+    number_behind(&arguments[memrchr(b',', arguments)?..], b"0x")
+        .filter(|_| memmem::find(line, KEY.as_bytes()).is_some())
+}
+
+/// The hexadecimal number behind the first of `mark`.
+fn number_behind(text: &[u8], mark: &[u8]) -> Option<u32> {
+    let number = &text[memmem::find(text, mark)? + mark.len()..];
+    let end = number.iter().position(|byte| !byte.is_ascii_hexdigit());
+    let digits = std::str::from_utf8(&number[..end.unwrap_or(number.len())]).ok()?;
+    u32::from_str_radix(digits, 16).ok()
 }
 
 /// Lines of `file` that have all of `texts`.
