@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
-use crate::build::{Profile, build};
+use crate::build::{Profile, build, revision};
 use crate::{setup, workspace};
 
 #[derive(clap::Args)]
@@ -27,6 +27,7 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .args(&arguments.arguments)
         .current_dir(workspace::root())
         .envs(setup::test_tools_environment()?)
+        .envs(revision().map(|revision| ("AUDIT_COLLECTOR_REVISION", revision)))
         .exec())
     .context("cannot run the benches")
 }

@@ -61,7 +61,7 @@ pub(crate) fn build(profile: Profile, packages: &[&str]) -> anyhow::Result<()> {
 }
 
 /// The commit that is checked out.
-fn revision() -> anyhow::Result<String> {
+pub(crate) fn revision() -> anyhow::Result<String> {
     let mut git = Command::new("git");
     git.args([
         "describe",

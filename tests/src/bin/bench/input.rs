@@ -1,6 +1,7 @@
 //! Records to replay: those of a storm on this kernel, many times over with other serials and times, as a capture and as
 //! logs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use collector::audit::capture::{CaptureReader, Frame};
 use collector::audit::message::{HEADER_LENGTH, Kind};
 use collector::audit::record::RecordType;
 use collector::audit::status::StatusChange;
+use memchr::{memchr, memmem};
 
 /// Whose calls are recorded.
 const UID: u32 = 60_920;
@@ -35,6 +37,64 @@ pub(crate) struct Input {
     pub(crate) records: u64,
 }
 
+/// How the records of a storm are laid out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// How often all of them come.
+    pub(crate) copies: u64,
+    /// Records of so many events come in turn, one of each; none: as they were recorded.
+    pub(crate) in_flight: Option<usize>,
+    /// So many keys, one event after the other; none: those they have.
+    pub(crate) n_keys: Option<usize>,
+}
+
+impl Shape {
+    /// As they were recorded.
+    pub(crate) fn of(copies: u64) -> Self {
+        Self {
+            copies,
+            in_flight: None,
+            n_keys: None,
+        }
+    }
+
+    fn lay_out(self, recorded: Vec<Recorded>) -> Vec<Recorded> {
+        let mut events: BTreeMap<u64, Vec<Recorded>> = BTreeMap::new();
+        let in_flight = match (self.in_flight, self.n_keys) {
+            (None, None) => return recorded,
+            (in_flight, _) => in_flight.unwrap_or(1),
+        };
+        for record in recorded {
+            events.entry(record.serial).or_default().push(record);
+        }
+        let mut events: Vec<_> = events.into_values().collect();
+        if let Some(n_keys) = self.n_keys {
+            for (number, event) in events.iter_mut().enumerate() {
+                for record in event {
+                    record.set_key(number % n_keys);
+                }
+            }
+        }
+        let mut all = Vec::new();
+        let mut events = events.into_iter();
+        loop {
+            let turn = events.by_ref().take(in_flight).map(Vec::into_iter);
+            let mut turn: Vec<_> = turn.collect();
+            if turn.is_empty() {
+                return all;
+            }
+            while !turn.is_empty() {
+                turn.retain_mut(|event| {
+                    let record = event.next();
+                    let more = record.is_some();
+                    all.extend(record);
+                    more
+                });
+            }
+        }
+    }
+}
+
 /// One record of the storm.
 struct Recorded {
     message_type: u16,
@@ -50,15 +110,15 @@ struct Recorded {
 }
 
 impl Input {
-    /// Has the kernel record a storm once, and writes it `copies` times to `folder`.
-    pub(crate) fn make(folder: &Path, copies: u64) -> anyhow::Result<Self> {
+    /// Has the kernel record a storm once, and writes it to `folder`.
+    pub(crate) fn make(folder: &Path, shape: Shape) -> anyhow::Result<Self> {
         let original = folder.join("original");
         record(&original)?;
-        Self::repeat(folder, &original, copies)
+        Self::repeat(folder, &original, shape)
     }
 
-    /// The records of the capture `original`, `copies` times.
-    pub(crate) fn repeat(folder: &Path, original: &Path, copies: u64) -> anyhow::Result<Self> {
+    /// The records of the capture `original`.
+    pub(crate) fn repeat(folder: &Path, original: &Path, shape: Shape) -> anyhow::Result<Self> {
         let bytes = std::fs::read(original)?;
         let header_length = bytes.get(10..12).context("the capture has no header")?;
         let header_length = usize::from(u16::from_le_bytes([header_length[0], header_length[1]]));
@@ -69,6 +129,7 @@ impl Input {
         let serials = recorded.iter().map(|record| record.serial);
         let span = serials.clone().max().zip(serials.min());
         let span = span.map_or(1, |(most, least)| most - least + 1);
+        let recorded = shape.lay_out(recorded);
         let path = |name: &str| folder.join(name);
         let [mut log, mut plugin, mut capture] = [
             BufWriter::new(File::create(path("log"))?),
@@ -84,7 +145,7 @@ impl Input {
             records: 0,
         };
         let mut text = Vec::new();
-        for copy in 0..copies {
+        for copy in 0..shape.copies {
             for record in &recorded {
                 text.clear();
                 let (seconds, serial) =
@@ -117,6 +178,21 @@ impl Input {
             file.flush()?;
         }
         Ok(input)
+    }
+}
+
+impl Recorded {
+    /// Gives it key `number`, where it has one.
+    fn set_key(&mut self, number: usize) {
+        const MARK: &[u8] = b" key=\"";
+        let Some(begin) = memmem::find(&self.rest, MARK) else {
+            return;
+        };
+        let begin = begin + MARK.len();
+        if let Some(length) = memchr(b'"', &self.rest[begin..]) {
+            let key = format!("key-{number}").into_bytes();
+            self.rest.splice(begin..begin + length, key);
+        }
     }
 }
 
@@ -184,4 +260,52 @@ fn recorded(capture: &[u8]) -> anyhow::Result<Vec<Recorded>> {
         });
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(serial: u64, rest: &str) -> Recorded {
+        Recorded {
+            message_type: 1300,
+            seconds: 1,
+            millis: ".000:".into(),
+            serial,
+            rest: rest.into(),
+            arrived: 0,
+            header: Vec::new(),
+        }
+    }
+
+    fn laid_out(shape: Shape) -> Vec<(u64, String)> {
+        let recorded = [(1, "a key=\"x\""), (1, "b"), (2, "c key=\"x\" d"), (3, "e")];
+        let recorded = recorded.map(|(serial, rest)| record(serial, rest)).into();
+        let all = shape.lay_out(recorded).into_iter();
+        all.map(|record| (record.serial, String::from_utf8(record.rest).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn events_in_flight_take_turns() {
+        let shape = Shape {
+            in_flight: Some(2),
+            ..Shape::of(1)
+        };
+        let serials: Vec<u64> = laid_out(shape)
+            .into_iter()
+            .map(|(serial, _)| serial)
+            .collect();
+        assert_eq!(serials, [1, 2, 1, 3]);
+    }
+
+    #[test]
+    fn events_have_keys_in_turn() {
+        let shape = Shape {
+            n_keys: Some(2),
+            ..Shape::of(1)
+        };
+        let texts: Vec<String> = laid_out(shape).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["a key=\"key-0\"", "b", "c key=\"key-1\" d", "e"]);
+    }
 }

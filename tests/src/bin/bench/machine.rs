@@ -1,9 +1,9 @@
 //! On what it was measured.
 
-use std::fmt;
 use std::fs;
 use std::process::Command;
 use std::thread;
+use std::{env, fmt};
 
 use anyhow::Context as _;
 use audit_collector_tests::built_folder;
@@ -41,10 +41,11 @@ impl Machine {
             .unwrap_or_default();
         let collector = built_folder().join("audit-collector");
         let versions = [
-            said(&collector.display().to_string(), &["--version"]),
-            debian_version("auditd", "ausearch", &["--version"]),
-            debian_version("laurel", "laurel", &["--version"]),
-            debian_version("redis", "redis-server", &["--version"]),
+            said(&collector.display().to_string(), &["--version"]).map(with_revision),
+            version("rustc", "rustc", &["--version"]),
+            version("auditd", "ausearch", &["--version"]),
+            version("laurel", "laurel", &["--version"]),
+            version("redis", "redis-server", &["--version"]),
         ];
         Ok(Self {
             date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).context("cannot tell the date")?,
@@ -87,8 +88,16 @@ impl fmt::Display for Machine {
     }
 }
 
-/// `NAME VERSION` of a peer that is there: the first word with a digit in what it says of itself.
-fn debian_version(name: &str, program: &str, arguments: &[&str]) -> Option<String> {
+/// With the commit that it was built from, where `cargo xtask bench` says which.
+fn with_revision(version: String) -> String {
+    match env::var("AUDIT_COLLECTOR_REVISION") {
+        Ok(revision) => format!("{version} ({revision})"),
+        Err(_) => version,
+    }
+}
+
+/// `NAME VERSION` of a program that is there: the first word with a digit in what it says of itself.
+fn version(name: &str, program: &str, arguments: &[&str]) -> Option<String> {
     let path = find_program(program)?;
     let text = said(&path.display().to_string(), arguments)?;
     let version = text

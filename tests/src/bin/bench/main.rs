@@ -11,6 +11,7 @@ mod peer;
 mod replay;
 mod report;
 mod rounds;
+mod scale;
 mod steady;
 mod storm;
 mod taker;
@@ -67,6 +68,8 @@ enum Bench {
     Latency,
     /// Memory and CPU at steady rates
     Steady,
+    /// What grows with what
+    Scale,
 }
 
 impl Bench {
@@ -77,6 +80,7 @@ impl Bench {
             Self::Overhead => "overhead",
             Self::Latency => "latency",
             Self::Steady => "steady",
+            Self::Scale => "scale",
         }
     }
 
@@ -87,6 +91,7 @@ impl Bench {
             Self::Overhead => overhead::run(session),
             Self::Latency => steady::latency(session),
             Self::Steady => steady::usage(session),
+            Self::Scale => scale::run(session),
         }
     }
 }

@@ -8,8 +8,9 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use audit_collector_tests::built_folder;
 use audit_collector_tests::requirement::find_program;
+use tempfile::TempDir;
 
-use crate::input::Input;
+use crate::input::{Input, Shape};
 use crate::peer::Laurel;
 use crate::report::{Column, Report, Target};
 use crate::rounds::{Extent, Sample, Session, Subject};
@@ -33,19 +34,15 @@ const LAUREL: &str = "laurel, the same records to JSON in a file";
 const AUSEARCH: &str = "ausearch --raw, log";
 
 pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
-    // In memory where there is such a place: it is not the disk that is measured.
-    let memory = Path::new("/dev/shm");
-    let folder = match memory.is_dir() {
-        true => tempfile::tempdir_in(memory)?,
-        false => tempfile::tempdir()?,
-    };
+    let folder = folder_in_memory()?;
     let copies = match session.extent {
         Extent::Usual => COPIES,
         Extent::Full => COPIES_FULL,
     };
-    let input = Input::make(folder.path(), copies)?;
+    let input = Input::make(folder.path(), Shape::of(copies))?;
     let few = tempfile::tempdir_in(folder.path())?;
-    let short = Input::repeat(few.path(), &folder.path().join("original"), AUSEARCH_COPIES)?;
+    let original = folder.path().join("original");
+    let short = Input::repeat(few.path(), &original, Shape::of(AUSEARCH_COPIES))?;
     let laurel = Laurel::writing_below(folder.path())?;
     let file = folder.path().join("output");
     let null = Path::new("/dev/null");
@@ -118,8 +115,17 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
     })
 }
 
+/// In memory where there is such a place: it is not the disk that is measured.
+pub(crate) fn folder_in_memory() -> anyhow::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    Ok(match memory.is_dir() {
+        true => tempfile::tempdir_in(memory)?,
+        false => tempfile::tempdir()?,
+    })
+}
+
 /// `audit-collector replay`
-fn replay(format: &str, from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn replay(format: &str, from: &Path, to: &Path) -> anyhow::Result<()> {
     let status = Command::new(built_folder().join("audit-collector"))
         .args(["replay", "--format", format, "--log=error"])
         .arg(from)
@@ -144,7 +150,10 @@ fn ausearch(log: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn timed(records: u64, program: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Sample> {
+pub(crate) fn timed(
+    records: u64,
+    program: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Sample> {
     let (began, before) = (Instant::now(), usage::children_seconds()?);
     program()?;
     let wall = began.elapsed().as_secs_f64();

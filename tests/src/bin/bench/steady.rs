@@ -87,7 +87,7 @@ pub(crate) fn latency(session: &Session) -> anyhow::Result<Report> {
 /// What it takes to keep up.
 pub(crate) fn usage(session: &Session) -> anyhow::Result<Report> {
     let seconds = match session.extent {
-        Extent::Usual => 20,
+        Extent::Usual => 10,
         Extent::Full => 60,
     };
     let mut report = Report {
@@ -96,7 +96,7 @@ pub(crate) fn usage(session: &Session) -> anyhow::Result<Report> {
         how: vec![
             HOW.into(),
             format!(
-                "{seconds} s of calls in each round; memory at their end. rings are what of the BPF maps is mapped and resident (a ring's pages \
+                "{seconds} s of calls in each round; memory at their end. Rings are what of the BPF maps is mapped and resident (a ring's pages \
                  are mapped twice, and count twice)."
             ),
         ],

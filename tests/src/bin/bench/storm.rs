@@ -57,8 +57,9 @@ enum Wait {
     Default,
 }
 
+/// Calls in great number.
 #[derive(Clone, Copy, Debug)]
-struct Storm {
+pub(crate) struct Storm {
     kind: Kind,
     makers: u32,
     /// Rounds of each maker.
@@ -89,7 +90,7 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
         };
         let subjects = [Who::Nobody, Who::Auditd, Who::AuditdAndLaurel, Who::Ours]
             .into_iter()
-            .map(|who| Subject::new(who.name(), move || storm.measure(who, expected)))
+            .map(|who| Subject::new(who.name(), move || storm.measure(who, expected, &WAITS)))
             .collect();
         let group = session.alternate(&storm.title(), &COLUMNS, subjects)?;
         let ours = Who::Ours.name();
@@ -122,11 +123,9 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
 
 fn storms(extent: Extent) -> Vec<Storm> {
     let opens = |makers, backlog, wait| Storm {
-        kind: Kind::Opens,
-        makers,
-        count: 40_000 / makers,
         backlog,
         wait,
+        ..Storm::of_opens(makers)
     };
     let others = [
         (Kind::Storm("exec"), 2, 1_000),
@@ -177,7 +176,24 @@ impl Storm {
         format!("{what}, backlog {}, {wait}", self.backlog)
     }
 
-    fn measure(&self, who: Who, expected: Option<u64>) -> anyhow::Result<Sample> {
+    /// `makers` that open 40,000 times in all, at the kernel's usual backlog limit; nobody waits.
+    pub(crate) fn of_opens(makers: u32) -> Self {
+        Self {
+            kind: Kind::Opens,
+            makers,
+            count: 40_000 / makers,
+            backlog: 8_192,
+            wait: Wait::None,
+        }
+    }
+
+    /// One turn of `who`, the collector with `flags` besides. `expected` are the calls of makers that do not count them.
+    pub(crate) fn measure(
+        &self,
+        who: Who,
+        expected: Option<u64>,
+        flags: &[&str],
+    ) -> anyhow::Result<Sample> {
         let mut guard = AuditGuard::take()?;
         if who == Who::Nobody {
             guard.set(&StatusChange {
@@ -187,7 +203,7 @@ impl Storm {
         } else {
             self.prepare(&mut guard)?;
         }
-        let mut taker = Taker::start(who, &WAITS)?;
+        let mut taker = Taker::start(who, flags)?;
         let made = self.make(expected, || taker.used())?;
         let calls = made.calls;
         taker.drain(&mut guard, calls)?;
