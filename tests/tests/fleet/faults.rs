@@ -79,7 +79,7 @@ const fn fault(
 }
 
 /// Everything that an alert is there for.
-pub(super) const FAULTS: [Fault; 21] = [
+pub(super) static FAULTS: [Fault; 21] = [
     fault(
         "lost in the kernel's queue and given back",
         &["AuditEventsBackfilled"],

@@ -159,8 +159,8 @@ pub(super) fn alerts() -> Vec<Alert> {
             lasting: Some("15m"),
             expr: "sum without (list) (audit_collector_rules_loaded) == 0".to_owned(),
             summary: "The kernel of {{ $labels.instance }} has no audit rules",
-            description: "Auditing without rules reports no system calls. `audit-collector rules check` and \
-                `audit-collector rules load` on the host.",
+            description: "Auditing without rules reports no system calls. `audit-collector rules check /etc/audit/rules.d` and \
+                `audit-collector rules load /etc/audit/rules.d` on the host.",
         },
         Alert {
             name: "AuditRulesDrifted",
@@ -169,7 +169,7 @@ pub(super) fn alerts() -> Vec<Alert> {
             expr: "audit_collector_rules_in_sync == 0".to_owned(),
             summary: "The audit rules of {{ $labels.instance }} are not the configured ones",
             description: "Somebody changed them, or the kernel refuses one. The `rules_drifted` lines of the stream and \
-                `audit-collector rules diff` name what differs.",
+                `audit-collector rules diff /etc/audit/rules.d` name what differs.",
         },
         Alert {
             name: "AuditWitnessAbsent",
@@ -184,7 +184,7 @@ pub(super) fn alerts() -> Vec<Alert> {
             name: "AuditWitnessDropping",
             severity: Warning,
             lasting: Some("5m"),
-            expr: "sum without (ringbuf, reason) (increase(audit_collector_ebpf_ringbuf_dropped_events_total[5m])) > 0"
+            expr: "sum without (ringbuf, reason) (increase(audit_collector_ebpf_ringbuf_dropped_events_total{ringbuf=\"observations\"}[5m])) > 0"
                 .to_owned(),
             summary: "The eBPF witness of {{ $labels.instance }} misses calls",
             description: "{{ $value | humanize }} observations within five minutes did not come through: whether the audit stream is \

@@ -130,7 +130,7 @@ fn state() -> Vec<Panel> {
         .query(metric("kernel_daemon_is_self"), "{{instance}}"),
         Panel::number(
             "Rules as configured",
-            "Absent where none are configured. `audit-collector rules diff` names what differs.",
+            "Absent where none are configured. `audit-collector rules diff /etc/audit/rules.d` names what differs.",
             Unit::Words,
         )
         .meanings(YES)

@@ -149,7 +149,7 @@ fn beside() -> Vec<Panel> {
         .query(highest(10, &by_key()), "{{key}}"),
         Panel::lines(
             "The kernel's queue, of its limit",
-            "The ten fullest. Losses with an empty queue are not of the backlog limit.",
+            "The ten fullest, as far as one look at each scrape shows: a queue that is full for less than that is seen by chance.",
             Unit::Ratio,
         )
         .steps(BACKLOG)
