@@ -51,8 +51,10 @@ impl Neighbours {
     }
 
     /// Serials between which that of `observation` is, if the kernel drew one for it: of calls that were over before it
-    /// began, and of such that began when it was over. Twins of one tick may be matched the other way round.
+    /// began, and of such that began when it was over. Twins of one tick may be matched the other way round. None for a call that
+    /// does not return, as it is not seen when it is over.
     pub(super) fn bounds(&self, observation: &Observation) -> Option<(Serial, Serial)> {
+        observation.result?;
         let over = observation.entry.minus(fragment::TICK);
         let begun = observation.taken.plus(fragment::TICK);
         let before = self.by_time.range(..=over).rev().take(Self::REACH);

@@ -73,6 +73,7 @@ pub(super) fn read(
 ) -> Result<(), ReceiveError> {
     let mut batch = Batch::new();
     let gathers = socket.receive_buffer().bytes >= GATHERING_BUFFER;
+    let mut tended = KtimeNs::now();
     // Whoever is to stop it being gone says the same.
     while !*stop.borrow() && stop.has_changed().is_ok() {
         let came = socket.wait(LOOK)?;
@@ -81,9 +82,12 @@ pub(super) fn read(
                 break;
             }
         }
-        if !came {
+        let now = KtimeNs::now();
+        if now.since(tended) >= LOOK {
+            tended = now;
             capture.iter_mut().for_each(tend_capture);
-        } else if gathers {
+        }
+        if came && gathers {
             thread::sleep(GATHER);
         }
     }

@@ -52,7 +52,9 @@ impl Correlator {
             }
             MatchedBy::Content => false,
         };
-        let entry = sure.then_some(observation.entry);
+        // A call that does not return is seen at its entry, and its serial drawn some time later.
+        let returned = observation.result.is_some();
+        let entry = (sure && returned).then_some(observation.entry);
         self.neighbours.note(observation.taken, entry, serial);
         if sure {
             self.serials.came(serial);

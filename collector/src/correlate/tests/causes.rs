@@ -402,13 +402,18 @@ fn what_a_kernel_that_keeps_nothing_could_not_send_was_dropped_without_a_count()
 
 /// A storm in which one call was refused between two events that came, and one fell where two serials are missing.
 fn refused_and_perhaps_not(during: Poll) -> Bench {
+    refused(observation(1_100, 4), during)
+}
+
+/// The same, with `call` for the one that was refused.
+fn refused(call: Observation, during: Poll) -> Bench {
     let mut bench = Bench::new();
     bench.poll(800, drained());
     for (ms, fd, serial) in [(1_000, 3, 5), (1_200, 5, 6), (1_400, 7, 9)] {
         bench.observe(observation(ms, fd));
         bench.event(syscall_event(ms, serial, fd));
     }
-    bench.observe(observation(1_100, 4));
+    bench.observe(call);
     bench.observe(observation(1_300, 6));
     bench.poll(2_000, during);
     bench.poll(3_000, drained());
@@ -457,6 +462,28 @@ fn a_call_that_never_had_a_serial_was_refused_whatever_else_was_lost_meanwhile()
         assert_eq!(causes(case), [refused, unknown], "{case:?}");
     }
     assert_eq!(causes(lost), [refused, refused]);
+}
+
+/// It is seen at its entry, and the kernel may draw its serial long after.
+#[test]
+fn a_call_that_does_not_return_may_have_had_any_serial() {
+    let during = Poll {
+        lost: 1,
+        queue_full: 4,
+        ..drained()
+    };
+    let exit = Observation {
+        result: None,
+        ..observation(1_100, 4)
+    };
+    let mut bench = refused(exit, during);
+    bench.tick(9_000);
+    let events = bench.events();
+    let given_back = events.iter().find(|event| {
+        let seen = event.observation.as_ref();
+        seen.is_some_and(|seen| seen.result.is_none())
+    });
+    assert_eq!(given_back.unwrap().cause, Some(Cause::KernelUnknown));
 }
 
 #[test]

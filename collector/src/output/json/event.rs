@@ -181,7 +181,9 @@ impl<'a> Parts<'a> {
                 self.not_recovered(&mut missing);
             }
         }
-        if self.lacks_foreign_record() {
+        // It may have come with the earlier part of a late one.
+        let late = |audit: &AuditEvent| audit.completion == Completion::Late;
+        if !event.audit.as_ref().is_some_and(late) && self.lacks_foreign_record() {
             missing.push("record:other");
         }
         missing
