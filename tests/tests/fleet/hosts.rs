@@ -11,6 +11,7 @@ const FAULTY: usize = 5;
 /// Every so many, of those that have none, was restarted lately: its counters began anew.
 const RESTARTED: usize = 23;
 const CLUSTERS: [&str; 4] = ["berlin", "lisbon", "oslo", ""];
+const JOB: &str = "audit-collector";
 /// For how long collectors have run at the least, and since when the restarted ones, in seconds.
 const RUNNING: f64 = 30_000.0;
 const RESTART: f64 = 900.0;
@@ -93,7 +94,8 @@ impl Host {
         let pace = 0.25 + number as f64 % 36.0 * 0.05;
         let before = now - RUNNING - 600.0 * (number % 50) as f64;
         Self {
-            instance: format!("host-{number:04}:10470"),
+            // Of the same name in each cluster, as it comes about where they are set up alike.
+            instance: format!("host-{:04}:10470", number / CLUSTERS.len()),
             cluster: CLUSTERS[number % CLUSTERS.len()],
             fault,
             changes: fault
@@ -124,10 +126,15 @@ impl Host {
         self.is_faulty(at) && self.fault.is_some_and(|fault| fault.changes.is_empty())
     }
 
+    /// What tells it from all others, as the overview's table has it.
+    pub(super) fn key(&self) -> String {
+        key(&self.labels())
+    }
+
     /// What Prometheus says of everything that is its.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
         let labels = [
-            ("job", "audit-collector"),
+            ("job", JOB),
             ("instance", &self.instance),
             ("cluster", self.cluster),
         ];
@@ -136,6 +143,12 @@ impl Host {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect()
     }
+}
+
+/// The key of the host that a series with these labels is of.
+pub(super) fn key(labels: &BTreeMap<String, String>) -> String {
+    let label = |name: &str| labels.get(name).map_or("", String::as_str);
+    ["cluster", "job", "instance"].map(label).join("/")
 }
 
 /// What `fault` does to each series that it is about.

@@ -2,8 +2,8 @@
 
 use super::expression::{highest, metric, metric_with, series};
 use super::grafana::{
-    Board, Column, Meanings, NOT_ONE, NOT_ONE_MILD, Opening, PLAIN, Panel, RED, Row, Steps, Unit,
-    Word, YELLOW,
+    Board, Column, HOST_KEY, Meanings, NOT_ONE, NOT_ONE_MILD, Opening, PLAIN, Panel, RED, Row,
+    Steps, Unit, Word, YELLOW,
 };
 use super::rules::RUNBOOKS;
 use super::thresholds::{BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK};
@@ -142,10 +142,15 @@ fn now() -> Vec<Panel> {
     ]
 }
 
+/// `expr` with a label that tells its host from any other: instances of two clusters may have one name.
+fn keyed(expr: &str) -> String {
+    format!(r#"label_join({expr}, "{HOST_KEY}", "/", "cluster", "job", "instance")"#)
+}
+
 fn hosts() -> Panel {
     let column = |title, expr: String, unit, steps, meanings| Column {
         title,
-        expr: format!("max by (instance) ({expr})"),
+        expr: format!("max by ({HOST_KEY}) ({})", keyed(&expr)),
         unit,
         steps,
         meanings,
@@ -153,7 +158,10 @@ fn hosts() -> Panel {
     // Keeps the labels, of which two have columns.
     let health = Column {
         title: "Health",
-        expr: format!("topk by (instance) (1, {})", series(HEALTH_RECORD, "")),
+        expr: format!(
+            "topk by ({HOST_KEY}) (1, {})",
+            keyed(&series(HEALTH_RECORD, ""))
+        ),
         unit: Unit::Words,
         steps: PLAIN,
         meanings: HEALTH,
@@ -167,6 +175,11 @@ fn hosts() -> Panel {
         Word {
             title: "Cluster",
             label: "cluster",
+            link: None,
+        },
+        Word {
+            title: "Job",
+            label: "job",
             link: None,
         },
     ];
@@ -234,7 +247,7 @@ fn hosts() -> Panel {
             column(
                 "Sinks down",
                 format!(
-                    "count by (instance) ({} == 0) or 0 * group by (instance) ({})",
+                    "count by (cluster, job, instance) ({} == 0) or 0 * group by (cluster, job, instance) ({})",
                     metric("sink_up"),
                     metric("sink_up")
                 ),
@@ -270,7 +283,7 @@ fn losses() -> Vec<Panel> {
             highest(
                 10,
                 &format!(
-                    "sum by (instance) ({})",
+                    "sum by (cluster, job, instance) ({})",
                     series("instance_cause:audit_collector_missing_events:rate5m", "")
                 ),
             ),

@@ -9,6 +9,8 @@ const TAG: &str = "audit-collector";
 const COLUMNS: u32 = 24;
 /// Seconds between the moments for which an annotation is asked.
 pub(super) const ANNOTATION_STEP: u32 = 60;
+/// The label by which a table of hosts is joined.
+pub(super) const HOST_KEY: &str = "host";
 
 /// What a value is a measure of, by Grafana's name for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -383,7 +385,7 @@ impl Panel {
         let labels: Vec<&str> = self.words.iter().map(|word| word.label).collect();
         let shown = format!("^(instance|{}|Value.*)$", labels.join("|"));
         json!([
-            {"id": "joinByField", "options": {"byField": "instance", "mode": "outer"}},
+            {"id": "joinByField", "options": {"byField": HOST_KEY, "mode": "outer"}},
             {"id": "filterFieldsByName", "options": {"include": {"pattern": shown}}},
             {"id": "organize", "options": {
                 "excludeByName": {}, "includeByName": {}, "indexByName": order, "renameByName": names,
@@ -402,7 +404,8 @@ impl Panel {
             })
         };
         let detail = format!(
-            "/d/{}?var-datasource=${{datasource}}&var-instance=${{__value.raw}}&${{__url_time_range}}",
+            "/d/{}?var-datasource=${{datasource}}&var-cluster=${{__data.fields.Cluster}}&var-job=${{__data.fields.Job}}\
+             &var-instance=${{__value.raw}}&${{__url_time_range}}",
             super::host::UID,
         );
         let host = link("Host", "This host in detail", &detail);
