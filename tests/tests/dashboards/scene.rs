@@ -50,11 +50,12 @@ const STUCK: &str = "stuck";
 const GONE: &str = "gone";
 
 /// Everything that fires, and where.
-pub(super) const ALERTS: [(&str, &str); 21] = [
+pub(super) const ALERTS: [(&str, &str); 22] = [
     ("AuditCollectorDown", GONE),
     ("AuditEventsUnrecovered", DAEMON),
     ("AuditEventsUnrecovered", BLIND),
     ("AuditEventsUnrecovered", STUCK),
+    ("AuditRecordsLost", BLIND),
     ("AuditDisabled", DAEMON),
     ("AuditDisabled", BLIND),
     ("AuditDisabled", STUCK),

@@ -79,7 +79,7 @@ const fn fault(
 }
 
 /// Everything that an alert is there for.
-pub(super) static FAULTS: [Fault; 21] = [
+pub(super) static FAULTS: [Fault; 22] = [
     fault(
         "lost in the kernel's queue and given back",
         &["AuditEventsBackfilled"],
@@ -189,6 +189,15 @@ pub(super) static FAULTS: [Fault; 21] = [
         &[
             ("witness_level", &[], Is(0.0)),
             ("ebpf_program_attached", &[], Is(0.0)),
+        ],
+    ),
+    fault(
+        "no witness, and the kernel loses records",
+        &["AuditWitnessAbsent", "AuditRecordsLost"],
+        &[
+            ("witness_level", &[], Is(0.0)),
+            ("ebpf_program_attached", &[], Is(0.0)),
+            ("kernel_lost_records_total", &[], Grows(LOSS)),
         ],
     ),
     fault(

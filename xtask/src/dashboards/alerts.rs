@@ -70,6 +70,17 @@ pub(super) fn alerts() -> Vec<Alert> {
                 eBPF has. Loss forensics shows the cause; the loss lines of the stream say which serials and when.",
         },
         Alert {
+            name: "AuditRecordsLost",
+            severity: Critical,
+            lasting: None,
+            expr: "increase(audit_collector_kernel_lost_records_total[5m]) > 0 and on (cluster, job, instance) \
+                (max without (level) (audit_collector_witness_level) == 0)"
+                .to_owned(),
+            summary: "The kernel of {{ $labels.instance }} loses audit records, and nothing tells of which events",
+            description: "{{ $value | humanize }} records within five minutes. For most of them the kernel draws no serial, so that without the eBPF \
+                witness this number is all there is: no event is known to be missing, and none is given back.",
+        },
+        Alert {
             name: "AuditDisabled",
             severity: Critical,
             lasting: Some("2m"),
@@ -177,7 +188,7 @@ pub(super) fn alerts() -> Vec<Alert> {
             lasting: Some("5m"),
             expr: "max without (level) (audit_collector_witness_level) == 0".to_owned(),
             summary: "Nothing cross-checks the audit events of {{ $labels.instance }}",
-            description: "Without the eBPF witness what the kernel drops before it draws a serial is missed by nobody, and nothing is \
+            description: "Without the eBPF witness what the kernel drops before it draws a serial is a number and no event, and nothing is \
                 given back. `audit-collector doctor` says what it lacks.",
         },
         Alert {
