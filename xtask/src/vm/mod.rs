@@ -140,12 +140,11 @@ pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 const MIDDLE: &str = KERNEL_SERIES[1].0;
 
 /// What `cargo xtask test` runs on every kernel besides what this machine's cannot do: whether the programs load there
-/// and see what they should, one loss of each kind, and two storms.
-const CHOICE: [&str; 11] = [
+/// and see what they should, one loss of each kind, and a storm.
+const CHOICE: [&str; 10] = [
     "harness",
     "a_32_bit_call_is_told_from_the_64_bit_one_of_the_same_number",
     "a_rate_limit_loses_nothing_for_good",
-    "a_storm_of_everything_by_many_threads_comes_out_whole",
     "a_storm_of_opens_with_hardly_any_backlog_comes_out_whole",
     "an_execve_comes_with_its_arguments_and_an_exit_group_without_result",
     "an_openat_comes_with_everything_around_it",
