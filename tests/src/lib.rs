@@ -23,6 +23,7 @@ pub mod listener;
 pub mod lock;
 pub mod page;
 pub mod process;
+pub mod program;
 pub mod prometheus;
 pub mod promtool;
 mod remote_write;

@@ -291,20 +291,8 @@ pub fn descriptor_of(pid: u32, number: i32) -> io::Result<OwnedFd> {
 /// The errno.
 pub fn hide_overruns(socket: &OwnedFd) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the kernel reads one int, whose size is given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_NETLINK,
-            libc::NETLINK_NO_ENOBUFS,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // SAFETY: the option is an int.
+    unsafe { set_option(socket, libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, &on) }
 }
 
 /// Has the kernel throw away whatever comes for the socket, as it does with what a filter refuses.
@@ -323,20 +311,8 @@ pub fn refuse_everything(socket: &OwnedFd) -> io::Result<()> {
         len: 1,
         filter: code.as_mut_ptr(),
     };
-    // SAFETY: the kernel reads one sock_fprog, whose size is given, and the one instruction that it points to.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // SAFETY: the option is a sock_fprog, which points to as many instructions as it says.
+    unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program) }
 }
 
 /// Ends [`refuse_everything`].
@@ -345,14 +321,28 @@ pub fn refuse_everything(socket: &OwnedFd) -> io::Result<()> {
 /// The errno.
 pub fn take_everything(socket: &OwnedFd) -> io::Result<()> {
     let ignored: libc::c_int = 0;
-    // SAFETY: the kernel reads one int, whose size is given.
+    // SAFETY: the option is an int.
+    unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, &ignored) }
+}
+
+/// Sets a socket's option.
+///
+/// # Safety
+/// The option must be a `T`, and what that points to be valid.
+unsafe fn set_option<T>(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    // SAFETY: the kernel reads one `T`, whose size is given, and the caller sees to what it points to.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_DETACH_FILTER,
-            (&raw const ignored).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            level,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
         )
     };
     match result {

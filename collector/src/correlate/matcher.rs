@@ -7,6 +7,7 @@
 //!                 fragment ── content, order ───┘ backfilled
 //! ```
 
+mod clock;
 mod emission;
 mod settling;
 
@@ -551,30 +552,6 @@ impl Correlator {
             }
     }
 
-    /// After a step of the clock the stamps of calls in flight say nothing.
-    fn recently_stepped(&self, now: KtimeNs) -> bool {
-        self.stepped_at
-            .is_some_and(|at| now.since(at) < self.limits.longest_wait)
-    }
-
-    /// How far a stamp is from its call's entry where the clock ticks in time. What is farther is taken only when nothing
-    /// nearer has come.
-    fn nearness(&self, now: KtimeNs) -> Duration {
-        if self.recently_stepped(now) {
-            Duration::MAX
-        } else {
-            fragment::TICK
-        }
-    }
-
-    fn tolerance(&self, now: KtimeNs) -> Duration {
-        if self.recently_stepped(now) {
-            Duration::MAX
-        } else {
-            Self::TOLERANCE
-        }
-    }
-
     /// Says when observations begin to be lost, and when that is over.
     fn follow_certainty(&mut self, now: KtimeNs, out: &mut Vec<Output>) {
         let lost_since = self
@@ -596,19 +573,6 @@ impl Correlator {
             what: StateChange::WitnessChanged,
             message: message.to_owned(),
         }));
-    }
-
-    fn follow_clock(&mut self, now: KtimeNs, offset: RealtimeOffset, out: &mut Vec<Output>) {
-        let by = offset.0.saturating_sub(self.offset.0);
-        self.offset = offset;
-        if by.unsigned_abs() > Self::STEP_NS {
-            self.stepped_at = Some(now);
-            out.push(Output::State(State {
-                time: offset.wall(now),
-                what: StateChange::ClockStepped,
-                message: format!("the wall clock was stepped by {} ms", by / 1_000_000),
-            }));
-        }
     }
 }
 

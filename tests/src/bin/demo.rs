@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use audit_collector_tests::balance::Balance;
 use audit_collector_tests::process::Collector;
 use audit_collector_tests::requirement::Requirement;
 use audit_collector_tests::stream::{Event, Stream, tally};
-use audit_collector_tests::workload;
+use audit_collector_tests::{program, workload};
 use collector::audit::arch::Arch;
 use collector::audit::status::StatusChange;
 use serde_json::Value;
@@ -22,12 +21,6 @@ const UID: u32 = 60_900;
 
 /// How long one account may take to settle.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
-
-/// What sysexits.h calls EX_NOPERM, as of the collector itself.
-const EXIT_NOT_PERMITTED: u8 = 77;
-
-/// As a shell tells that SIGINT ended a program.
-const EXIT_INTERRUPTED: u8 = 130;
 
 /// One way to make the kernel lose events.
 struct Scene {
@@ -43,36 +36,7 @@ fn main() -> ExitCode {
         Requirement::Ebpf,
         Requirement::DaemonSeat,
     ];
-    let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
-    if !missing.is_empty() {
-        eprintln!(
-            "demo: cannot run here: {} (root on the host, with no other audit daemon, has all it needs)",
-            missing.join("; ")
-        );
-        return ExitCode::from(EXIT_NOT_PERMITTED);
-    }
-    // Noticed between steps rather than ending us: what is changed here must be put back.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let registered = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]
-        .into_iter()
-        .try_for_each(|signal| {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted)).map(drop)
-        });
-    match registered
-        .map_err(Into::into)
-        .and_then(|()| show(&interrupted))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        // The programs it runs get Ctrl-C too, so whatever failed did so for that.
-        Err(_) if interrupted.load(Ordering::Relaxed) => {
-            eprintln!("demo: interrupted; the kernel's audit settings and rules are as they were");
-            ExitCode::from(EXIT_INTERRUPTED)
-        }
-        Err(error) => {
-            eprintln!("demo: {error:#}; the kernel's audit settings and rules are as they were");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("demo", needs, |interrupted| show(interrupted))
 }
 
 fn show(interrupted: &AtomicBool) -> anyhow::Result<()> {

@@ -22,10 +22,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use audit_collector_tests::program;
 use audit_collector_tests::requirement::Requirement;
 use clap::{Parser, ValueEnum};
 
@@ -35,9 +35,6 @@ use crate::rounds::{Extent, Session};
 
 /// Figures of fewer rounds are shown and not recorded in `BENCHMARKS.md`.
 const RECORDED_ROUNDS: usize = 5;
-
-/// What sysexits.h calls EX_NOPERM, as of the collector itself.
-const EXIT_NOT_PERMITTED: u8 = 77;
 
 /// Measures the collector beside auditd and laurel: each subject in turn, round by round.
 #[derive(Parser)]
@@ -105,38 +102,17 @@ fn main() -> ExitCode {
     ]
     .into_iter()
     .chain(["auditd", "ausearch", "laurel", "redis-server"].map(Requirement::Program));
-    let missing: Vec<String> = needs.filter_map(Requirement::missing).collect();
-    if !missing.is_empty() {
-        eprintln!("bench: cannot run here: {}", missing.join("; "));
-        return ExitCode::from(EXIT_NOT_PERMITTED);
-    }
-    // Noticed between measurements rather than ending us: what is changed here must be put back.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let registered = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]
-        .into_iter()
-        .try_for_each(|signal| {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted)).map(drop)
-        });
-    let session = Session {
-        rounds: cli.rounds.max(1),
-        extent: match cli.full {
-            true => Extent::Full,
-            false => Extent::Usual,
-        },
-        interrupted,
-    };
-    match registered
-        .map_err(Into::into)
-        .and_then(|()| measure(&cli, &session))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let interrupted = session.interrupted.load(Ordering::Relaxed);
-            let what = if interrupted { "interrupted: " } else { "" };
-            eprintln!("\nbench: {what}{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("bench", needs, |interrupted| {
+        let session = Session {
+            rounds: cli.rounds.max(1),
+            extent: match cli.full {
+                true => Extent::Full,
+                false => Extent::Usual,
+            },
+            interrupted: Arc::clone(interrupted),
+        };
+        measure(&cli, &session)
+    })
 }
 
 fn measure(cli: &Cli, session: &Session) -> anyhow::Result<()> {

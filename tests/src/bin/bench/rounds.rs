@@ -135,14 +135,8 @@ impl Group {
         theirs: &str,
         target: Option<Target>,
     ) -> Option<Ratio> {
-        let ours = &self.measured(ours, key)?.samples;
-        let each = ours.iter().zip(&self.measured(theirs, key)?.samples);
-        Some(Ratio {
-            what: what.into(),
-            figure: Figure::of(each.map(|(ours, theirs)| ours - theirs).collect())?,
-            decimals: 0,
-            target,
-        })
+        let difference = |ours, theirs| ours - theirs;
+        self.compare(what.into(), key, [ours, theirs], difference, 0, target)
     }
 
     /// How the figures of `ours` compare with those of `theirs`, round by round. None where either has none.
@@ -154,12 +148,25 @@ impl Group {
         theirs: &str,
         target: Option<Target>,
     ) -> Option<Ratio> {
+        let ratio = |ours, theirs| ours / theirs;
+        self.compare(what.into(), key, [ours, theirs], ratio, 2, target)
+    }
+
+    fn compare(
+        &self,
+        what: String,
+        key: &str,
+        [ours, theirs]: [&str; 2],
+        how: impl Fn(f64, f64) -> f64,
+        decimals: usize,
+        target: Option<Target>,
+    ) -> Option<Ratio> {
         let ours = &self.measured(ours, key)?.samples;
         let each = ours.iter().zip(&self.measured(theirs, key)?.samples);
         Some(Ratio {
-            what: what.into(),
-            figure: Figure::of(each.map(|(ours, theirs)| ours / theirs).collect())?,
-            decimals: 2,
+            what,
+            figure: Figure::of(each.map(|(ours, theirs)| how(*ours, *theirs)).collect())?,
+            decimals,
             target,
         })
     }

@@ -7,14 +7,13 @@ mod scene;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use audit_collector_tests::grafana::Dashboard;
 use audit_collector_tests::page::{Page, Values};
-use audit_collector_tests::prometheus;
 use audit_collector_tests::requirement::Requirement;
+use audit_collector_tests::{program, prometheus};
 use clap::Parser;
 
 use browser::Browser;
@@ -22,9 +21,6 @@ use scene::{DAEMON, Scene};
 
 /// The dashboard for one host, and the variable that says for which.
 const OF_ONE_HOST: (&str, &str) = ("audit-collector-host", "instance");
-
-/// What sysexits.h calls EX_NOPERM, as of the collector itself.
-const EXIT_NOT_PERMITTED: u8 = 77;
 
 #[derive(Parser)]
 struct Cli {
@@ -49,28 +45,7 @@ fn main() -> ExitCode {
         Requirement::Mount,
         Requirement::Program(prometheus::PROGRAM),
     ];
-    let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
-    if !missing.is_empty() {
-        eprintln!("screenshots: cannot run here: {}", missing.join("; "));
-        return ExitCode::from(EXIT_NOT_PERMITTED);
-    }
-    // Noticed between steps rather than ending us: what is changed here must be put back.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let registered = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]
-        .into_iter()
-        .try_for_each(|signal| {
-            signal_hook::flag::register(signal, Arc::clone(&interrupted)).map(drop)
-        });
-    match registered
-        .map_err(Into::into)
-        .and_then(|()| draw(&cli, &interrupted))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("screenshots: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("screenshots", needs, |interrupted| draw(&cli, interrupted))
 }
 
 fn draw(cli: &Cli, interrupted: &AtomicBool) -> anyhow::Result<()> {
