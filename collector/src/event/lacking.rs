@@ -82,6 +82,19 @@ pub fn lacking(
     lacks.map(|(of, _)| of).collect()
 }
 
+/// Whether another part of the kernel wrote a record of the event that is not here: LOGIN, CONFIG_CHANGE, BPF and the like. A part that
+/// came late does not tell, as it may have come before.
+pub fn lacks_foreign_record(audit: &AuditEvent, seen: &Observation) -> bool {
+    // Up to Linux 5.17 the kernel wrote those of the clock while the call went on (kernel/audit.c `audit_ntp_log`).
+    let of_the_clock = [RecordType::TIME_INJOFFSET, RecordType::TIME_ADJNTPVAL];
+    let is_foreign = |record: &Record| {
+        let of = record.record_type;
+        of.standing() == Standing::Either || of_the_clock.contains(&of)
+    };
+    let late = audit.completion == Completion::Late;
+    seen.has_foreign_record() && !late && !audit.records.iter().any(is_foreign)
+}
+
 /// Names that are counted and have no record: the directory of message queues (ipc/mqueue.c, `AUDIT_INODE_HIDDEN`).
 fn hidden_names(call: &Announced) -> usize {
     let name = Arch(call.arch).syscall_name(call.syscall);
@@ -105,7 +118,7 @@ mod tests {
     use crate::audit::record::{Serial, Stamp};
     use crate::clock::{KtimeNs, TimeMs};
     use crate::output::testing;
-    use crate::probe::observation::Captured;
+    use crate::probe::observation::{Captured, Report};
 
     fn event(records: &[(u16, &str)], completion: Completion) -> AuditEvent {
         let record = |(of, body): &(u16, &str)| {
@@ -187,5 +200,30 @@ mod tests {
         assert_eq!(lacking(&message, None, None, |_| false), []);
         let late = event(&[(1307, "cwd=\"/\"")], Completion::Late);
         assert_eq!(lacking(&late, Some(&connecting(0)), None, |_| false), []);
+    }
+
+    #[test]
+    fn a_record_that_another_part_of_the_kernel_wrote_is_lacking_where_none_is_there() {
+        let mut seen = testing::observation();
+        seen.report = Some(Report {
+            time: TimeMs(1_700_000_000_000),
+            serial: Some(Serial(5)),
+            lost_records: 0,
+            first_lost: None,
+            preceded: true,
+        });
+        let own = [(1300, "items=0"), (1307, "cwd=\"/\"")];
+        let lacks = |of: u16, completion| {
+            let records = [&own[..], &[(of, "op=x")]].concat();
+            lacks_foreign_record(&event(&records, completion), &seen)
+        };
+        assert!(lacks(1327, Completion::Eoe), "PROCTITLE is the call's own");
+        assert!(!lacks(1327, Completion::Late), "it may have come before");
+        for foreign in [1006, 1305, 1334, 1332, 1333] {
+            assert!(!lacks(foreign, Completion::Eoe), "{foreign}");
+        }
+        seen.report = None;
+        let bare = event(&own, Completion::Eoe);
+        assert!(!lacks_foreign_record(&bare, &seen));
     }
 }

@@ -13,7 +13,7 @@ use crate::correlate::ledger::Subject;
 use crate::correlate::losses::GivenBackEvent;
 use crate::correlate::observations::Pending;
 use crate::correlate::unexplained::Lack;
-use crate::event::lacking::{Announced, lacking};
+use crate::event::lacking::{Announced, lacking, lacks_foreign_record};
 use crate::event::{Cause, Event, EventId, MatchedBy, Outcome, Output};
 use crate::probe::observation::{Observation, Verdict};
 
@@ -135,7 +135,8 @@ impl Correlator {
         let announced = syscall.map(|record| Announced::of(record, observation));
         let witness = self.witness.as_ref();
         let is_excluded = |of| witness.is_some_and(|witness| witness.excludes(observation, of));
-        lacking(event, Some(observation), announced.as_ref(), is_excluded).is_empty()
+        let lacks = lacking(event, Some(observation), announced.as_ref(), is_excluded);
+        lacks.is_empty() && !lacks_foreign_record(event, observation)
     }
 
     /// Why an event that came lacks records.

@@ -11,10 +11,9 @@ use crate::audit::record::{Provenance, Record, RecordType};
 use crate::audit::records::{
     ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
 };
-use crate::audit::types::Standing;
 use crate::digits;
 use crate::enrich::users::UserNames;
-use crate::event::lacking::{Announced, lacking};
+use crate::event::lacking::{Announced, lacking, lacks_foreign_record};
 use crate::event::{Event, MatchedBy};
 use crate::output::abi::{arch_name, errno_name, is_error, syscall_name};
 use crate::output::json::operations::{self, Source};
@@ -181,9 +180,11 @@ impl<'a> Parts<'a> {
                 self.not_recovered(&mut missing);
             }
         }
-        // It may have come with the earlier part of a late one.
-        let late = |audit: &AuditEvent| audit.completion == Completion::Late;
-        if !event.audit.as_ref().is_some_and(late) && self.lacks_foreign_record() {
+        let lacks_foreign = |seen: &Observation| match &event.audit {
+            Some(audit) => lacks_foreign_record(audit, seen),
+            None => seen.has_foreign_record(),
+        };
+        if self.observation.is_some_and(lacks_foreign) {
             missing.push("record:other");
         }
         missing
@@ -220,15 +221,6 @@ impl<'a> Parts<'a> {
         if self.execve.as_ref().is_some_and(|execve| !execve.complete) {
             missing.push("process.argv");
         }
-    }
-
-    /// Whether another part of the kernel wrote a record of this event that is not among these.
-    fn lacks_foreign_record(&self) -> bool {
-        let seen = self
-            .observation
-            .is_some_and(Observation::has_foreign_record);
-        let is_foreign = |record: &Record| record.record_type.standing() == Standing::Either;
-        seen && !self.records.iter().any(is_foreign)
     }
 
     fn not_recovered(&self, missing: &mut Vec<&'static str>) {
