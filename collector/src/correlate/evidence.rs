@@ -483,8 +483,10 @@ impl Evidence {
             return disabled.then_some(Cause::AuditDisabled);
         }
         let was_sent = seen != Seen::NoSerial;
+        let unasked = disabled && matches!(seen, Seen::Nothing | Seen::NoSerial);
         let cause = one_of([
             lost,
+            unasked.then_some(Cause::AuditDisabled),
             displaced.then_some(Cause::Displaced),
             (was_sent && dropped).then_some(Cause::SocketOverrun),
             (was_sent && queue_full).then_some(Cause::QueueFull),

@@ -357,6 +357,35 @@ fn auditing_that_was_off_for_less_than_the_time_between_two_polls_is_known_by_it
     assert_eq!(cause(2_400), Some(Cause::KernelUnknown));
 }
 
+/// Between two polls auditing was switched off and on, and the kernel refused a record: each may be why.
+#[test]
+fn what_was_perhaps_not_asked_for_is_not_put_down_to_a_loss_beside_it() {
+    let cause = |observed: u64, switched_off: bool| {
+        let mut bench = Bench::new();
+        bench.poll(1_000, drained());
+        if switched_off {
+            bench.correlator.auditing_switched_off(at(1_300));
+        }
+        bench.observe(observation(observed, 3));
+        let refused = Poll {
+            lost: 1,
+            reasons: Some([1, 0, 0, 0, 0, 0]),
+            ..drained()
+        };
+        bench.poll(2_000, refused);
+        bench.poll(3_000, drained());
+        bench.tick(8_000);
+        bench.events()[0].cause
+    };
+    assert_eq!(cause(1_400, false), Some(Cause::BacklogLimit));
+    assert_eq!(cause(1_400, true), Some(Cause::KernelUnknown));
+    assert_eq!(
+        cause(1_200, true),
+        Some(Cause::BacklogLimit),
+        "before that it was surely asked for"
+    );
+}
+
 #[test]
 fn what_the_kernel_lacks_rules_for_is_given_back_as_long_as_it_does() {
     let mut bench = Bench::new();
