@@ -268,8 +268,8 @@ impl Core {
         // auditd's own records carry serials of its own count, and of our lines many carry none.
         let of_kernel =
             !record.record_type.is_from_daemon() && !record.record_type.is_from_collector();
-        if of_kernel {
-            self.gaps.saw(record.stamp, now);
+        if of_kernel && self.gaps.saw(record.stamp, now) {
+            self.correlator.came_late(record.stamp);
         }
         self.reassembler.push(record, now, &mut self.events);
         self.pass_on(now);

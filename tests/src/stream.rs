@@ -70,6 +70,11 @@ impl Stream {
         losses
     }
 
+    /// All loss lines.
+    pub fn loss_lines(&self) -> impl Iterator<Item = &Value> {
+        self.kind("loss")
+    }
+
     /// The loss lines of one cause.
     pub fn losses_of<'a>(&'a self, cause: &'a str) -> impl Iterator<Item = &'a Value> {
         self.kind("loss").filter(move |loss| loss["cause"] == cause)

@@ -39,6 +39,34 @@ pub struct Gap {
     pub noticed: KtimeNs,
 }
 
+impl Gap {
+    /// What is missing now that `stamp` has come after all: none where it was not missing, or is one of a gap that had to be joined
+    /// from several. Else the gaps that are left on either side of it.
+    pub fn without(&self, stamp: Stamp) -> Option<[Option<Self>; 2]> {
+        let (into, span) = (
+            stamp.serial.ahead_of(self.first),
+            self.last.ahead_of(self.first),
+        );
+        let is_joined = self.count != u64::from(span.unsigned_abs()) + 1;
+        if into < 0 || into > span || is_joined {
+            return None;
+        }
+        let left = Self {
+            last: Serial(stamp.serial.0.wrapping_sub(1)),
+            count: u64::from(into.unsigned_abs()),
+            after: stamp,
+            ..*self
+        };
+        let right = Self {
+            first: Serial(stamp.serial.0.wrapping_add(1)),
+            count: u64::from((span - into).unsigned_abs()),
+            before: stamp,
+            ..*self
+        };
+        Some([left, right].map(|gap| (gap.count > 0).then_some(gap)))
+    }
+}
+
 /// Watches the serials of one host.
 #[derive(Debug)]
 pub struct GapTracker {
@@ -88,21 +116,24 @@ impl GapTracker {
         }
     }
 
-    /// Takes notice of a record's stamp, each record's or each event's.
-    pub fn saw(&mut self, stamp: Stamp, now: KtimeNs) {
+    /// Takes notice of a record's stamp, each record's or each event's. Returns whether it may be missing from a gap that has been
+    /// judged: it is behind the furthest serial and fills no hole.
+    pub fn saw(&mut self, stamp: Stamp, now: KtimeNs) -> bool {
         let Some(head) = &mut self.head else {
-            return self.start(stamp);
+            self.start(stamp);
+            return false;
         };
         let ahead = stamp.serial.ahead_of(head.stamp.serial);
         if ahead == 0 {
             head.latest = head.latest.max(stamp.time);
-            return;
+            return false;
         }
         if ahead < 0 {
             return self.saw_behind(stamp, now);
         }
         if ahead as u32 > Self::MAX_JUMP {
-            return self.restart(stamp, now);
+            self.restart(stamp, now);
+            return false;
         }
         let position = head.position + ahead as u64;
         let hole = Hole {
@@ -123,6 +154,7 @@ impl GapTracker {
                 self.judge_oldest(now);
             }
         }
+        false
     }
 
     /// Lets time pass: appends to `out` the gaps judged since the last call.
@@ -170,8 +202,10 @@ impl GapTracker {
     ///
     /// One that fills none and whose time is later than all others' by more than the window is of another boot: the
     /// kernel takes an event's time before its serial, so a late record's time is never ahead of the records stamped after it.
-    fn saw_behind(&mut self, stamp: Stamp, now: KtimeNs) {
-        let Some(head) = &mut self.head else { return };
+    fn saw_behind(&mut self, stamp: Stamp, now: KtimeNs) -> bool {
+        let Some(head) = &mut self.head else {
+            return false;
+        };
         let behind = u64::from(head.stamp.serial.ahead_of(stamp.serial).unsigned_abs());
         let position = head.position - behind;
         let window = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
@@ -185,7 +219,7 @@ impl GapTracker {
             if later {
                 self.restart(stamp, now);
             }
-            return;
+            return !later;
         };
         self.holes.remove(&first);
         if first < position {
@@ -207,6 +241,7 @@ impl GapTracker {
         if self.holes.len() > Self::MAX_HOLES {
             self.judge_oldest(now);
         }
+        false
     }
 
     /// The serials start anew at `stamp`; what was missing before cannot come any more.

@@ -19,7 +19,7 @@ use collector_ebpf::{LossReason, TextReason};
 use crate::account::{Crosscheck, Histogram};
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::gaps::Gap;
-use crate::audit::record::Record;
+use crate::audit::record::{Record, Stamp};
 use crate::audit::records::SyscallFields;
 use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::correlate::evidence::{Evidence, Poll};
@@ -405,6 +405,19 @@ impl Correlator {
     /// A hole in the serials that outlived the reorder window.
     pub fn gap(&mut self, gap: Gap) {
         self.gaps.push_back(gap);
+    }
+
+    /// A record behind the furthest serial has come: where it was missing from a gap that is not settled, it is no more.
+    pub fn came_late(&mut self, stamp: Stamp) {
+        let is_below = |gap: &Gap| gap.last.ahead_of(stamp.serial) < 0;
+        let at = self.gaps.partition_point(is_below);
+        let Some(left) = self.gaps.get(at).and_then(|gap| gap.without(stamp)) else {
+            return;
+        };
+        self.gaps.remove(at);
+        for gap in left.into_iter().rev().flatten() {
+            self.gaps.insert(at, gap);
+        }
     }
 
     /// Lets time pass: settles what has waited long enough.

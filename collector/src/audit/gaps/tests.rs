@@ -140,6 +140,49 @@ fn too_many_holes_are_judged_early_and_counted_right() {
     assert_eq!(tracker.counts().missing, n_holes);
 }
 
+#[test]
+fn what_may_be_missing_from_a_judged_gap_is_told_of() {
+    let mut tracker = GapTracker::new(WINDOW);
+    let mut saw = |serial, at| tracker.saw(stamp(serial), seconds(at));
+    assert!(!saw(5, 0));
+    assert!(!saw(9, 0));
+    assert!(!saw(7, 1), "it fills a hole");
+    assert!(saw(7, 1), "it may be a second record of its event");
+    assert!(!saw(9, 1), "the furthest one");
+    tracker.tick(seconds(4), &mut Vec::new());
+    assert!(tracker.saw(stamp(6), seconds(5)));
+}
+
+#[test]
+fn a_gap_is_left_on_both_sides_of_what_came_after_all() {
+    let gap = |first: u32, last: u32| Gap {
+        first: Serial(first),
+        last: Serial(last),
+        count: u64::from(last.wrapping_sub(first)) + 1,
+        before: stamp(first.wrapping_sub(1)),
+        after: stamp(last.wrapping_add(1)),
+        noticed: seconds(5),
+    };
+    let over_the_wrap = gap(u32::MAX - 1, 2);
+    assert_eq!(over_the_wrap.without(stamp(3)), None);
+    assert_eq!(over_the_wrap.without(stamp(u32::MAX - 2)), None);
+    let left = gap(u32::MAX - 1, u32::MAX);
+    assert_eq!(
+        over_the_wrap.without(stamp(0)),
+        Some([Some(left), Some(gap(1, 2))])
+    );
+    assert_eq!(
+        over_the_wrap.without(stamp(2)),
+        Some([Some(gap(u32::MAX - 1, 1)), None])
+    );
+    assert_eq!(gap(7, 7).without(stamp(7)), Some([None, None]));
+    let joined = Gap {
+        count: 2,
+        ..gap(3, 8)
+    };
+    assert_eq!(joined.without(stamp(5)), None);
+}
+
 proptest! {
     #[test]
     fn any_order_within_the_window_gives_exactly_what_is_missing(

@@ -40,6 +40,34 @@ fn serials_missing_beyond_what_came_back_are_unrecovered() {
 }
 
 #[test]
+fn a_serial_that_came_after_its_gap_was_judged_is_not_missing() {
+    let mut bench = Bench::new();
+    for (first, last) in [(6, 8), (11, 11)] {
+        bench.correlator.gap(Gap {
+            first: Serial(first),
+            last: Serial(last),
+            count: u64::from(last - first + 1),
+            before: stamp(1_000, first - 1),
+            after: stamp(1_100, last + 1),
+            noticed: at(4_200),
+        });
+    }
+    for serial in [7, 7, 9, 11] {
+        bench.correlator.came_late(stamp(1_050, serial));
+    }
+    bench.poll(4_500, drained());
+    bench.tick(8_300);
+    bench.tick(9_300);
+    let crosscheck = bench.correlator.crosscheck();
+    assert_eq!(crosscheck.total(Outcome::Unrecovered), 2, "6 and 8");
+    let last_told = bench.out.iter().filter_map(|output| match output {
+        Output::Loss(loss) => loss.serials,
+        _ => None,
+    });
+    assert_eq!(last_told.collect::<Vec<_>>(), [(Serial(6), Serial(8))]);
+}
+
+#[test]
 fn serials_are_not_missed_while_their_calls_still_wait_to_be_given_back() {
     let mut bench = Bench::new();
     bench.observe(observation(1_050, 3));
