@@ -34,6 +34,8 @@ pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     could_not_run: Vec<String>,
+    /// Tests in virtual machines that failed beside another machine, and passed when they ran again alone.
+    passed_alone: Vec<String>,
     took: Duration,
 }
 
@@ -162,6 +164,7 @@ impl Tally {
                 self.passed += results.passed.len() as u64;
                 self.failed += results.failed.len() as u64;
                 self.could_not_run.extend(results.could_not_run);
+                self.passed_alone = results.passed_alone;
             }
             Err(error) => self.could_not_run.push(format!("other kernels\t{error:#}")),
         }
@@ -186,6 +189,12 @@ impl Tally {
             println!("could not run: {}", self.could_not_run.len());
             for line in &self.could_not_run {
                 println!("  {}", line.replacen('\t', ": ", 1));
+            }
+        }
+        if !self.passed_alone.is_empty() {
+            println!("passed only when run again alone:");
+            for test in &self.passed_alone {
+                println!("  {test}");
             }
         }
         println!("{} passed, {} failed", self.passed, self.failed);

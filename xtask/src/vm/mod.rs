@@ -6,6 +6,7 @@
 mod cpio;
 mod image;
 mod machine;
+mod results;
 mod suite;
 
 use std::ffi::OsString;
@@ -23,10 +24,12 @@ use serde_json::{Value, json};
 
 use self::image::Image;
 use self::machine::{Machine, Pace};
+use self::results::{Failed, Progress};
 use self::suite::Suite;
 use crate::setup::{self, Emulator, KERNEL_SERIES};
 use crate::{step, workspace};
 
+pub(crate) use self::results::Results;
 pub(crate) use self::suite::Test;
 
 /// How long one test may take there where nothing else is said.
@@ -71,15 +74,6 @@ pub(crate) enum BootOption {
     Lockdown,
     /// Nothing to the kernel; it tells programs that the clock counts instructions.
     CountInstructions,
-}
-
-/// What came of tests in virtual machines.
-#[derive(Default)]
-pub(crate) struct Results {
-    pub(crate) passed: Vec<String>,
-    pub(crate) failed: Vec<String>,
-    /// The kernel and the test, a tab, what is missing there.
-    pub(crate) could_not_run: Vec<String>,
 }
 
 pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -190,7 +184,10 @@ pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
             chosen: &with_option,
         },
     ]);
-    Machines::prepare()?.run(&jobs)
+    let machines = Machines::prepare()?;
+    let mut results = machines.run(&jobs)?;
+    machines.run_again(&jobs, &mut results)?;
+    Ok(results)
 }
 
 /// Runs the tests of these names on one kernel.
@@ -207,6 +204,18 @@ pub(crate) struct Job<'a> {
     kernel: &'a str,
     options: &'a [BootOption],
     chosen: &'a (dyn Fn(&Test) -> bool + Sync),
+}
+
+impl Job<'_> {
+    fn words(&self) -> Vec<&'static str> {
+        self.options.iter().map(|option| option.word()).collect()
+    }
+
+    /// The kernel and what it is booted with.
+    fn label(&self) -> String {
+        let kernel = self.kernel.rsplit('/').next().unwrap_or(self.kernel);
+        [&[kernel], &self.words()[..]].concat().join(" ")
+    }
 }
 
 /// All that virtual machines share.
@@ -281,6 +290,28 @@ impl Machines {
         })
     }
 
+    /// Runs what failed once more, one machine at a time. An emulated processor stands still while this machine's does something
+    /// else, for longer than any real one; what is wrong with the tests or with what they test is wrong without that as well.
+    fn run_again(&self, jobs: &[Job<'_>], results: &mut Results) -> anyhow::Result<()> {
+        let failed = std::mem::take(&mut results.failed);
+        for job in jobs {
+            let label = job.label();
+            let of_job = |failed: &&Failed| failed.machine == label;
+            let names: Vec<_> = failed.iter().filter(of_job).map(|one| &one.name).collect();
+            if names.is_empty() {
+                continue;
+            }
+            step::announce(&format!("Linux {label}: what failed runs again, alone"));
+            let again = self.run(&[Job {
+                chosen: &|test| (job.chosen)(test) && names.contains(&&test.name),
+                ..*job
+            }])?;
+            results.passed_alone.extend(again.passed.iter().cloned());
+            results.add(again);
+        }
+        Ok(())
+    }
+
     /// What lasts until reboot gets a machine of its own each, all others share one.
     fn run_job(&self, job: &Job<'_>, kernel_image: &Path) -> anyhow::Result<Results> {
         let (apart, together): (Vec<&Test>, Vec<&Test>) = self
@@ -312,9 +343,8 @@ impl Machines {
         tests: &[&Test],
         results: &mut Results,
     ) -> anyhow::Result<()> {
-        let words: Vec<&str> = job.options.iter().map(|option| option.word()).collect();
-        let kernel = job.kernel.rsplit('/').next().unwrap_or(job.kernel);
-        let label = [&[kernel], &words[..]].concat().join(" ");
+        let words = job.words();
+        let label = job.label();
         let file_name = label.replace(' ', "-");
         let image = self.folder.join(format!("initramfs-{file_name}"));
         let machine = Machine {
@@ -414,100 +444,6 @@ impl BootOption {
             Self::AuditOn => "audit=1",
             Self::Lockdown => "lockdown=confidentiality",
             Self::CountInstructions => "audit_collector.instructions",
-        }
-    }
-}
-
-impl Results {
-    /// Whether a test of this name has run.
-    pub(crate) fn include(&self, test: &str) -> bool {
-        self.passed
-            .iter()
-            .chain(&self.failed)
-            .any(|named| named.split(' ').any(|word| word == test))
-    }
-
-    pub(crate) fn add(&mut self, mut other: Self) {
-        self.passed.append(&mut other.passed);
-        self.failed.append(&mut other.failed);
-        self.could_not_run.append(&mut other.could_not_run);
-    }
-}
-
-/// What has come of one machine's tests so far.
-struct Progress<'a, 'b> {
-    label: String,
-    tests: &'b [&'a Test],
-    reported: Vec<bool>,
-    /// What the machine's first program could not do.
-    error: Option<String>,
-    results: &'b mut Results,
-}
-
-impl<'a> Progress<'a, '_> {
-    /// Takes a message of the machine's first program, and prints it as a test runner would.
-    fn take(&mut self, message: &Value) {
-        if let Some(release) = message["kernel"].as_str() {
-            step::announce(&format!("Linux {release} has started"));
-        }
-        if let Some(error) = message["error"].as_str() {
-            self.error = Some(error.to_owned());
-        }
-        let index = message["test"].as_u64().map(|index| index as usize);
-        let Some((index, test)) = index.and_then(|index| Some((index, *self.tests.get(index)?)))
-        else {
-            return;
-        };
-        self.reported[index] = true;
-        let name = format!("{} {}", test.program, test.name);
-        let named = format!("{}: {name}", self.label);
-        let word = if let Some(failure) = message["failure"].as_str() {
-            self.results.failed.push(format!("{named} ({failure})"));
-            "FAIL"
-        } else if let Some(lacks) = message["lacks"].as_str() {
-            self.results.could_not_run.push(format!("{named}\t{lacks}"));
-            "SKIP"
-        } else {
-            self.results.passed.push(named);
-            "PASS"
-        };
-        let seconds = message["milliseconds"].as_f64().unwrap_or_default() / 1000.0;
-        let mut said = format!("{word:>12} [{seconds:>8.3}s] {}: {name}\n", self.label);
-        for line in message["output"].as_str().unwrap_or_default().lines() {
-            said += &format!("    {line}\n");
-        }
-        // At once, as other machines report as well.
-        print!("{said}");
-    }
-
-    /// The tests without a result.
-    fn silent(&self) -> Vec<&'a Test> {
-        let tests = self.tests.iter().zip(&self.reported);
-        tests
-            .filter_map(|(test, reported)| (!reported).then_some(*test))
-            .collect()
-    }
-
-    /// Counts as failed whatever has no result.
-    fn finish(self, ran: anyhow::Result<()>, machine: &Machine<'_>) {
-        let silent = self.silent();
-        if let Err(error) = &ran {
-            eprintln!("xtask: Linux {}: {error:#}", self.label);
-        }
-        if silent.is_empty() {
-            return;
-        }
-        if ran.is_ok() {
-            eprintln!(
-                "xtask: Linux {} ended before its tests did{}",
-                self.label,
-                machine.last_words()
-            );
-        }
-        for test in silent {
-            let named = format!("{}: {} {}", self.label, test.program, test.name);
-            println!("{:>12} [        ] {named}: no result", "FAIL");
-            self.results.failed.push(format!("{named} (no result)"));
         }
     }
 }
