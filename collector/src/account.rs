@@ -186,6 +186,8 @@ pub struct Crosscheck {
 pub struct Kernel {
     /// The last status read.
     pub status: Option<KernelStatus>,
+    /// The most records that a status read within the last minute showed waiting in the kernel's queue.
+    pub backlog_peak: u64,
     /// When.
     pub last_success: Option<TimeMs>,
     /// Whether the registered daemon was this process then.
@@ -204,6 +206,8 @@ pub struct Kernel {
 /// Messages of our own that are sent to the kernel and timed until they are handed to the sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Canary {
+    /// How far apart they are sent.
+    pub interval: Duration,
     /// Sent, also where the kernel refused them.
     pub sent: u64,
     /// Seen again, and handed to the sink.

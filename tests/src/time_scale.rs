@@ -1,7 +1,8 @@
 //! Prometheus's rules in quick motion: each duration in them divided by one number, so that a test sees within seconds what
 //! takes minutes.
 //!
-//! Durations are what an alert waits for (`for`), the ranges of selectors (`[5m]`), and ages in seconds (`time() - … > 300`).
+//! Durations are what an alert waits for (`for`), the ranges of selectors (`[5m]`), how long ago something is asked for (`offset 1h`),
+//! and ages in seconds (`time() - … > 300`, or `<`).
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -27,23 +28,48 @@ pub fn divide(text: &str, scale: u64) -> anyhow::Result<String> {
 }
 
 fn expression(expr: &str, scale: u64) -> anyhow::Result<String> {
-    let mut parts = expr.split('[');
+    let ranges = after_each(expr, "[", |rest| {
+        let (range, rest) = rest.split_once(']').context("a range without an end")?;
+        Ok(format!("{}]{rest}", duration(range, scale)?))
+    })?;
+    let offsets = after_each(&ranges, " offset ", |rest| {
+        let end = rest.find(|character: char| !character.is_ascii_alphanumeric());
+        let (offset, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        Ok(duration(offset, scale)? + rest)
+    })?;
+    after_each(&offsets, "time() - ", |rest| {
+        let limit = rest.find(" > ").into_iter().chain(rest.find(" < ")).min();
+        let limit = limit.context("an age without a limit")? + " > ".len();
+        Ok(format!(
+            "{}{}",
+            &rest[..limit],
+            seconds(&rest[limit..], scale)?
+        ))
+    })
+}
+
+/// `text` with what follows each `mark`, up to the next, as `divide` makes it.
+fn after_each(
+    text: &str,
+    mark: &str,
+    divide: impl Fn(&str) -> anyhow::Result<String>,
+) -> anyhow::Result<String> {
+    let mut parts = text.split(mark);
     let mut divided = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (range, rest) = part.split_once(']').context("a range without an end")?;
-        divided += &format!("[{}]{rest}", duration(range, scale)?);
+        divided += mark;
+        divided += &divide(part)?;
     }
-    let mut parts = divided.split("time() - ");
-    let mut expr = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (since, rest) = part.split_once(" > ").context("an age without a limit")?;
-        let end = rest.find(|character: char| !character.is_ascii_digit());
-        let (limit, rest) = rest.split_at(end.unwrap_or(rest.len()));
-        let limit: u64 = limit.parse().context("a limit that is no whole number")?;
-        let limit = milliseconds(1_000 * limit, scale)? as f64 / 1_000.0;
-        expr += &format!("time() - {since} > {limit}{rest}");
-    }
-    Ok(expr)
+    Ok(divided)
+}
+
+/// `text` with the whole number of seconds that it begins with divided.
+fn seconds(text: &str, scale: u64) -> anyhow::Result<String> {
+    let end = text.find(|character: char| !character.is_ascii_digit());
+    let (number, rest) = text.split_at(end.unwrap_or(text.len()));
+    let number: u64 = number.parse().context("a limit that is no whole number")?;
+    let number = milliseconds(1_000 * number, scale)? as f64 / 1_000.0;
+    Ok(format!("{number}{rest}"))
 }
 
 fn duration(text: &str, scale: u64) -> anyhow::Result<String> {
@@ -84,6 +110,16 @@ mod tests {
             rule["expr"],
             "(time() - c > 15) and c > 0 or sum by (d) (increase(e[180000ms])) > 20"
         );
+        for (whole, divided) in [
+            (
+                "(time() - a{b=\"c\"} < 300) and d",
+                "(time() - a{b=\"c\"} < 15) and d",
+            ),
+            ("time() - a > 60 + 2 * b", "time() - a > 3 + 2 * b"),
+            ("a offset 1h unless b", "a offset 180000ms unless b"),
+        ] {
+            assert_eq!(expression(whole, 20).unwrap(), divided);
+        }
         assert!(divide(rules, 7).is_err());
         assert!(divide(&rules.replace("5m\n", "5y\n"), 20).is_err());
     }

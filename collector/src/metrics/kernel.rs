@@ -18,6 +18,8 @@ pub(super) fn add(families: &mut Families, account: &Account) {
         for (name, value) in gauges {
             families.set(name, &[], value);
         }
+        let peak = Number(kernel.backlog_peak);
+        families.set("kernel_backlog_peak_records", &[], peak);
     }
     if let Some(is_self) = kernel.daemon_is_self {
         families.set("kernel_daemon_is_self", &[], u32::from(is_self));

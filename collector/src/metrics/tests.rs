@@ -22,6 +22,7 @@ fn full() -> Account {
         ..KernelStatus::default()
     });
     account.kernel.last_success = Some(TimeMs(1_700_000_000_250));
+    account.kernel.backlog_peak = 60;
     account.kernel.lost = 4_294_967_300;
     account.kernel.errors.insert("timeout", 2);
     account.losses.insert(Cause::RateLimit, 9);
@@ -53,6 +54,7 @@ fn full() -> Account {
     account.sockets.insert("events", Socket::default());
     account.kernel.backlog_wait = Some(Duration::ZERO);
     account.canary = Some(Canary {
+        interval: Duration::from_secs(300),
         sent: 2,
         received: 1,
         last_success: TimeMs(1_000),
@@ -172,7 +174,9 @@ fn numbers_are_the_account_s() {
         "rules_in_sync 0",
         "rule_events_total{key=\"etc-write\"} 1",
         "rule_events_total{key=\"other\"} 1",
+        "kernel_backlog_peak_records 60",
         "canary_received_total 1",
+        "canary_interval_seconds 300",
         "ebpf_map_entries{map=\"in_flight\"} 2",
         "config_last_reload_successful 1",
         "rules_reloads_total{result=\"done\"} 2",

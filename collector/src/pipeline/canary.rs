@@ -47,6 +47,7 @@ pub(super) fn pair(interval: Duration) -> std::io::Result<(Sender, Receiver)> {
     let receiver = Receiver {
         marker,
         figures: account::Canary {
+            interval,
             // So that a canary that never comes through is late after a while, and not at once.
             last_success: RealtimeOffset::sample().wall(KtimeNs::now()),
             ..account::Canary::default()
@@ -155,6 +156,7 @@ mod tests {
         let figures = receiver.figures();
         assert_eq!((figures.sent, figures.received), (1, 1));
         assert_eq!(figures.last_success, TimeMs(9));
+        assert_eq!(figures.interval, Duration::from_secs(60));
         assert_eq!(figures.latency.counts[4], 1);
     }
 }

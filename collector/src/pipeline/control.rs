@@ -21,6 +21,7 @@ use crate::audit::status::{KernelStatus, TickRate, WrappingTotal};
 use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::event::StateChange;
 use crate::pipeline::host::Host;
+use crate::pipeline::peak::Peak;
 use crate::pipeline::probe::Probe;
 use crate::pipeline::rules::Configured;
 use crate::pipeline::rules::held::Held;
@@ -145,6 +146,7 @@ pub(super) struct Control {
 #[derive(Debug)]
 pub(super) struct Figures {
     kernel: account::Kernel,
+    backlog: Peak,
     lost: WrappingTotal,
     wait: WrappingTotal,
     drops: WrappingTotal,
@@ -159,6 +161,7 @@ impl Figures {
     pub(super) fn since(status: &KernelStatus) -> Self {
         let mut figures = Self {
             kernel: account::Kernel::default(),
+            backlog: Peak::default(),
             lost: WrappingTotal::default(),
             wait: WrappingTotal::default(),
             drops: WrappingTotal::default(),
@@ -180,6 +183,7 @@ impl Figures {
             self.wait.observe(wait);
         }
         self.kernel.status = Some(*status);
+        self.kernel.backlog_peak = self.backlog.note(KtimeNs::now(), u64::from(status.backlog));
         self.kernel.daemon_is_self = Some(status.pid == std::process::id());
         self.kernel.last_success = Some(RealtimeOffset::sample().wall(KtimeNs::now()));
         self.kernel.lost = self.lost.total();

@@ -17,6 +17,7 @@ mod mark;
 mod merge;
 mod netlink;
 mod packet;
+mod peak;
 mod probe;
 mod ring;
 mod rules;

@@ -1,14 +1,14 @@
 //! The eBPF witness as the pipeline sees it: probing, the rules it judges by, whom it leaves out, its figures.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::account;
 use crate::audit::rules::Rule;
 use crate::clock::KtimeNs;
 use crate::config::{self, EbpfConfig, EbpfUse, Level};
+use crate::pipeline::peak::Peak;
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::{ring, texts};
 use crate::probe::hooks;
@@ -375,50 +375,5 @@ const fn log_level(level: Level) -> LogLevel {
         Level::Off => LogLevel::Off,
         Level::Error | Level::Warn | Level::Info => LogLevel::Warn,
         Level::Debug | Level::Trace => LogLevel::Debug,
-    }
-}
-
-/// The largest of the last minute's values.
-#[derive(Debug, Default)]
-struct Peak {
-    /// Values none of which is followed by a larger one, oldest first.
-    values: VecDeque<(KtimeNs, u64)>,
-}
-
-impl Peak {
-    const SPAN: Duration = Duration::from_secs(60);
-
-    fn note(&mut self, now: KtimeNs, value: u64) -> u64 {
-        while self
-            .values
-            .back()
-            .is_some_and(|(_, smaller)| *smaller <= value)
-        {
-            self.values.pop_back();
-        }
-        self.values.push_back((now, value));
-        while self
-            .values
-            .front()
-            .is_some_and(|(at, _)| now.since(*at) > Self::SPAN)
-        {
-            self.values.pop_front();
-        }
-        self.values.front().map_or(value, |(_, largest)| *largest)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peak_is_forgotten_after_its_span() {
-        let mut peak = Peak::default();
-        let at = |seconds: u64| KtimeNs(seconds * 1_000_000_000);
-        assert_eq!(peak.note(at(0), 5), 5);
-        assert_eq!(peak.note(at(10), 9), 9);
-        assert_eq!(peak.note(at(20), 3), 9);
-        assert_eq!(peak.note(at(71), 1), 3);
     }
 }

@@ -79,7 +79,7 @@ const fn fault(
 }
 
 /// Everything that an alert is there for.
-pub(super) static FAULTS: [Fault; 22] = [
+pub(super) static FAULTS: [Fault; 23] = [
     fault(
         "lost in the kernel's queue and given back",
         &["AuditEventsBackfilled"],
@@ -127,7 +127,8 @@ pub(super) static FAULTS: [Fault; 22] = [
         &[
             ("kernel_failure_mode", &[], Is(2.0)),
             ("kernel_backlog_limit_records", &[], Is(8_192.0)),
-            ("kernel_backlog_records", &[], Is(5_000.0)),
+            ("kernel_backlog_records", &[], Is(0.0)),
+            ("kernel_backlog_peak_records", &[], Is(5_000.0)),
         ],
     ),
     fault(
@@ -167,7 +168,8 @@ pub(super) static FAULTS: [Fault; 22] = [
         &["AuditBacklogNearLimit"],
         &[
             ("kernel_backlog_limit_records", &[], Is(8_192.0)),
-            ("kernel_backlog_records", &[], Is(7_900.0)),
+            ("kernel_backlog_records", &[], Is(0.0)),
+            ("kernel_backlog_peak_records", &[], Is(7_900.0)),
         ],
     ),
     fault(
@@ -190,6 +192,11 @@ pub(super) static FAULTS: [Fault; 22] = [
             ("witness_level", &[], Is(0.0)),
             ("ebpf_program_attached", &[], Is(0.0)),
         ],
+    ),
+    fault(
+        "one program of the witness taken off",
+        &["AuditWitnessAbsent"],
+        &[("ebpf_program_attached", &[("program", "sys_exit")], Is(0.0))],
     ),
     fault(
         "no witness, and the kernel loses records",

@@ -198,6 +198,9 @@ fn of_rule<'a>(name: &'a str, fleet: &'a Fleet, host: &'a Host) -> Vec<Past<'a>>
                 of(label, Box::new(move |at| missing.grown(at, 3_600.0)))
             })
             .collect(),
+        "instance:audit_collector_captured_events:ratio_increase1h" if host.is_unwitnessed() => {
+            Vec::new()
+        }
         "instance:audit_collector_captured_events:ratio_increase1h" => {
             let lost = sum(MISSING, &[("outcome", "unrecovered")]);
             let expected = sum("crosscheck_expected_events_total", &[]);
@@ -205,9 +208,9 @@ fn of_rule<'a>(name: &'a str, fleet: &'a Fleet, host: &'a Host) -> Vec<Past<'a>>
                 move |at| Some(1.0 - lost.grown(at, 3_600.0)? / expected.grown(at, 3_600.0)?);
             vec![of(Vec::new(), Box::new(share))]
         }
-        "instance:audit_collector_kernel_backlog:ratio" => {
+        "instance:audit_collector_kernel_backlog_peak:ratio" => {
             let (waiting, limit) = (
-                sum("kernel_backlog_records", &[]),
+                sum("kernel_backlog_peak_records", &[]),
                 sum("kernel_backlog_limit_records", &[]),
             );
             vec![of(

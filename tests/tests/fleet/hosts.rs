@@ -126,6 +126,12 @@ impl Host {
         self.is_faulty(at) && self.fault.is_some_and(|fault| fault.changes.is_empty())
     }
 
+    /// Whether nobody says what should have been reported.
+    pub(super) fn is_unwitnessed(&self) -> bool {
+        let mut changes = self.fault.iter().flat_map(|fault| fault.changes);
+        changes.any(|(name, ..)| *name == "witness_level")
+    }
+
     /// What tells it from all others, as the overview's table has it.
     pub(super) fn key(&self) -> String {
         key(&self.labels())

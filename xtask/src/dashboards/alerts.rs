@@ -1,8 +1,9 @@
 //! What is worth waking somebody for, or a look by day.
 //!
-//! Owns the conditions. Each is an alert, has a runbook of its name in `dashboards/runbooks`, and makes up a host's health in
-//! the overview.
+//! Owns the conditions. Each is an alert, has a runbook of its name in `dashboards/runbooks`; those of a host make up
+//! its health in the overview.
 
+use super::growth::of_late;
 use super::thresholds::{
     BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK, CANARY_LATE, SINK_STALLED, STATUS_STALE,
 };
@@ -40,14 +41,35 @@ pub(super) struct Alert {
     pub(super) severity: Severity,
     /// How long the condition must hold, in Prometheus' notation; none where once is enough.
     pub(super) lasting: Option<&'static str>,
-    /// Has a sample where the condition holds, with the labels cluster, job and instance of the host.
+    /// Has a sample where the condition holds, with the labels cluster, job and instance of the host; of a fleet's, with the first two.
     pub(super) expr: String,
     pub(super) summary: &'static str,
     pub(super) description: &'static str,
 }
 
-/// Every alert, the worst first.
-pub(super) fn alerts() -> Vec<Alert> {
+/// Those that no host is named in.
+pub(super) fn fleet_alerts() -> Vec<Alert> {
+    let scraped =
+        |offset: &str| format!(r#"count by (cluster, job) (up{{job="audit-collector"}}{offset})"#);
+    vec![Alert {
+        name: "AuditHostsVanished",
+        severity: Severity::Critical,
+        lasting: Some("10m"),
+        // Of a host alone nobody can tell whether it was taken out of service.
+        expr: format!(
+            "({} unless 2 * {} >= {}) or absent(up{{job=\"audit-collector\"}})",
+            scraped(" offset 1h"),
+            scraped(""),
+            scraped(" offset 1h")
+        ),
+        summary: "Prometheus no longer scrapes the audit collectors{{ with $labels.cluster }} of {{ . }}{{ end }}",
+        description: "Of the hosts that it was told to scrape an hour ago, more than half are gone from its configuration, or there are none \
+            at all: no other alert can fire for them.",
+    }]
+}
+
+/// Every alert of a host, the worst first.
+pub(super) fn host_alerts() -> Vec<Alert> {
     use Severity::{Critical, Warning};
     vec![
         Alert {
@@ -56,15 +78,14 @@ pub(super) fn alerts() -> Vec<Alert> {
             lasting: Some("5m"),
             expr: r#"up{job="audit-collector"} == 0"#.to_owned(),
             summary: "No audit collector answers on {{ $labels.instance }}",
-            description: "Nobody accounts for this host's audit events. `systemctl status audit-collector`, then \
-                `audit-collector doctor` on the host.",
+            description: "Nobody accounts for this host's audit events. Does it run (`pgrep -a audit-collector`)? `audit-collector doctor` on the host \
+                says what it lacks.",
         },
         Alert {
             name: "AuditEventsUnrecovered",
             severity: Critical,
             lasting: None,
-            expr: "sum without (verdict, outcome) (increase(audit_collector_crosscheck_events_total{outcome=\"unrecovered\"}[5m])) > 0"
-                .to_owned(),
+            expr: of_late("audit_collector_crosscheck_events_total{outcome=\"unrecovered\"}", "verdict, outcome"),
             summary: "Audit events of {{ $labels.instance }} are lost for good",
             description: "The kernel stamped {{ $value | humanize }} events within five minutes that neither the audit stream nor \
                 eBPF has. Loss forensics shows the cause; the loss lines of the stream say which serials and when.",
@@ -73,9 +94,10 @@ pub(super) fn alerts() -> Vec<Alert> {
             name: "AuditRecordsLost",
             severity: Critical,
             lasting: None,
-            expr: "increase(audit_collector_kernel_lost_records_total[5m]) > 0 and on (cluster, job, instance) \
-                (max without (level) (audit_collector_witness_level) == 0)"
-                .to_owned(),
+            expr: format!(
+                "{} and on (cluster, job, instance) (max without (level) (audit_collector_witness_level) == 0)",
+                of_late("audit_collector_kernel_lost_records_total", "")
+            ),
             summary: "The kernel of {{ $labels.instance }} loses audit records, and nothing tells of which events",
             description: "{{ $value | humanize }} records within five minutes. For most of them the kernel draws no serial, so that without the eBPF \
                 witness this number is all there is: no event is known to be missing, and none is given back.",
@@ -106,10 +128,10 @@ pub(super) fn alerts() -> Vec<Alert> {
             lasting: None,
             expr: format!(
                 "audit_collector_kernel_failure_mode == 2 and on (cluster, job, instance) \
-                 instance:audit_collector_kernel_backlog:ratio > {BACKLOG_PANIC_RISK}"
+                 instance:audit_collector_kernel_backlog_peak:ratio > {BACKLOG_PANIC_RISK}"
             ),
             summary: "{{ $labels.instance }} panics if its audit queue fills up, and it is filling up",
-            description: "The failure mode is 2 (panic) and the queue is more than half full. \
+            description: "The failure mode is 2 (panic), and within the last minute the queue was more than half full. \
                 `audit-collector set --failure printk` on the host takes the danger away.",
         },
         Alert {
@@ -127,7 +149,7 @@ pub(super) fn alerts() -> Vec<Alert> {
             name: "AuditSinkDropping",
             severity: Critical,
             lasting: None,
-            expr: "sum without (reason) (increase(audit_collector_sink_dropped_events_total[5m])) > 0".to_owned(),
+            expr: of_late("audit_collector_sink_dropped_events_total", "reason"),
             summary: "Events of {{ $labels.instance }} do not reach the sink {{ $labels.sink }}",
             description: "{{ $value | humanize }} events within five minutes were given up on for this sink. They were collected; they \
                 are not in what this sink holds.",
@@ -135,14 +157,16 @@ pub(super) fn alerts() -> Vec<Alert> {
         Alert {
             name: "AuditCanaryLate",
             severity: Critical,
-            lasting: None,
+            // Right after auditing was switched on, the last one is as old as that was off.
+            lasting: Some("2m"),
             expr: format!(
-                "time() - audit_collector_canary_last_success_timestamp_seconds > {CANARY_LATE} and on (cluster, job, instance) \
+                "time() - audit_collector_canary_last_success_timestamp_seconds > {CANARY_LATE} + 2 * \
+                 audit_collector_canary_interval_seconds and on (cluster, job, instance) \
                  (audit_collector_canary_sent_total > 0 and audit_collector_kernel_enabled > 0)"
             ),
             summary: "What {{ $labels.instance }} is made to report does not come through",
-            description: "The collector writes a record into the audit subsystem each minute, and has not seen one again for \
-                {{ $value | humanizeDuration }}.",
+            description: "The collector writes a record into the audit subsystem each minute, or as often as `canary_interval_s` says, and has not \
+                seen one again for {{ $value | humanizeDuration }}.",
         },
         Alert {
             name: "AuditEventsBackfilled",
@@ -159,9 +183,10 @@ pub(super) fn alerts() -> Vec<Alert> {
             name: "AuditBacklogNearLimit",
             severity: Warning,
             lasting: Some("5m"),
-            expr: format!("instance:audit_collector_kernel_backlog:ratio > {BACKLOG_NEAR_LIMIT}"),
+            expr: format!("instance:audit_collector_kernel_backlog_peak:ratio > {BACKLOG_NEAR_LIMIT}"),
             summary: "The kernel's audit queue of {{ $labels.instance }} is nearly full",
-            description: "It is filled to {{ $value | humanizePercentage }}. Once it is full the kernel makes programs wait, or drops \
+            description: "In each of the last five minutes, at its fullest, it was near its limit, in the last one at \
+                {{ $value | humanizePercentage }}. Once it is full the kernel makes programs wait, or drops \
                 records.",
         },
         Alert {
@@ -186,9 +211,11 @@ pub(super) fn alerts() -> Vec<Alert> {
             name: "AuditWitnessAbsent",
             severity: Warning,
             lasting: Some("5m"),
-            expr: "max without (level) (audit_collector_witness_level) == 0".to_owned(),
-            summary: "Nothing cross-checks the audit events of {{ $labels.instance }}",
-            description: "Without the eBPF witness what the kernel drops before it draws a serial is a number and no event, and nothing is \
+            expr: "max without (level) (audit_collector_witness_level) == 0 or \
+                min without (program) (audit_collector_ebpf_program_attached) == 0"
+                .to_owned(),
+            summary: "Nothing cross-checks the audit events of {{ $labels.instance }}, or not all of them",
+            description: "The eBPF witness, or one of its programs, is not attached. Without it what the kernel drops before it draws a serial is a number and no event, and nothing is \
                 given back. `audit-collector doctor` says what it lacks.",
         },
         Alert {

@@ -1,7 +1,9 @@
 //! Dashboard *Cost and delivery*: what the collector costs its hosts, and whether the sinks take what it hands them.
 
 use super::expression::{highest, lowest, metric, quantile, rate, series};
-use super::grafana::{Board, Meanings, NOT_ONE, Opening, Panel, RED, Row, Steps, Unit, YELLOW};
+use super::grafana::{
+    Board, Meanings, NONE_PER_SECOND, Opening, Panel, RED, Row, Steps, Unit, YELLOW,
+};
 use super::host::annotations;
 use super::thresholds::{SINK_QUEUE_NEAR_LIMIT, SINK_STALLED};
 
@@ -70,7 +72,7 @@ fn delivery() -> Vec<Panel> {
             "Collected, and not in this sink. queue_full: it is too slow, or its queue too small (`sink_queue_bytes`).",
             Unit::PerSecond,
         )
-        .steps(NOT_ONE)
+        .steps(NONE_PER_SECOND)
         .query(highest(SHOWN, &rate(&metric("sink_dropped_events_total"))), "{{instance}} {{sink}} {{reason}}"),
         Panel::lines(
             "Queue, of its capacity",
@@ -128,14 +130,18 @@ fn delivery() -> Vec<Panel> {
         ),
         Panel::lines(
             "Since the last delivery",
-            "Of a host with events, minutes are too long.",
+            "Of a sink for which events wait; 0 where none do, as on a host where nothing happens. Minutes are too long.",
             Unit::Seconds,
         )
         .steps(STALLED)
         .query(
             highest(
                 SHOWN,
-                &format!("time() - {}", metric("sink_last_success_timestamp_seconds")),
+                &format!(
+                    "(time() - {0}) and {1} > 0 or 0 * {0}",
+                    metric("sink_last_success_timestamp_seconds"),
+                    metric("sink_oldest_pending_timestamp_seconds")
+                ),
             ),
             "{{instance}} {{sink}}",
         ),

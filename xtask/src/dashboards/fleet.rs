@@ -61,8 +61,9 @@ fn worst(matchers: &str) -> String {
     format!("max by (cluster, job, instance) ({health})")
 }
 
+/// How many hosts are of this health. Nothing, rather than none, where no host is scraped.
 fn health(level: u8) -> String {
-    format!("count({} == {level}) or vector(0)", worst(""))
+    format!("sum({} == bool {level})", worst(""))
 }
 
 fn missing(outcome: &str) -> String {
@@ -87,7 +88,11 @@ fn now() -> Vec<Panel> {
         )
         .steps(NOT_ONE)
         .query(
-            format!("count({}) or vector(0)", worst(r#"reason="AuditCollectorDown""#)),
+            format!(
+                "count({}) or 0 * count({})",
+                worst(r#"reason="AuditCollectorDown""#),
+                worst("")
+            ),
             "hosts",
         )
         .sized(3, 4),
@@ -111,21 +116,21 @@ fn now() -> Vec<Panel> {
             Unit::Count,
         )
         .steps(NOT_ONE)
-        .query(format!("sum({}) or vector(0)", missing("unrecovered")), "events"),
+        .query(format!("sum({})", missing("unrecovered")), "events"),
         Panel::number(
             "Given back, last hour",
             "Events the kernel lost and eBPF gave back. Nothing is missing, but a host that needs this is set up too tightly.",
             Unit::Count,
         )
         .steps(NOT_ONE_MILD)
-        .query(format!("sum({}) or vector(0)", missing("backfilled")), "events"),
+        .query(format!("sum({})", missing("backfilled")), "events"),
         Panel::number(
             "Events expected",
             "Events the kernels should have reported, per second, over all chosen hosts.",
             Unit::PerSecond,
         )
         .query(
-            format!("sum({}) or vector(0)", series("instance:audit_collector_expected_events:rate5m", "")),
+            format!("sum({})", series("instance:audit_collector_expected_events:rate5m", "")),
             "events",
         ),
         Panel::bars(
@@ -216,8 +221,8 @@ fn hosts() -> Panel {
                 &[],
             ),
             column(
-                "Kernel queue",
-                series("instance:audit_collector_kernel_backlog:ratio", ""),
+                "Kernel queue, peak",
+                series("instance:audit_collector_kernel_backlog_peak:ratio", ""),
                 Unit::Ratio,
                 BACKLOG,
                 &[],
@@ -275,25 +280,23 @@ fn losses() -> Vec<Panel> {
         )
         .sized(12, 8),
         Panel::lines(
-            "The ten hosts that lose most",
-            "Events per second that the audit stream of each did not have, given back or not.",
+            "The ten hosts that lose most, and why",
+            "Events per second that the audit stream of each did not have, given back or not; the ten greatest of all hosts and causes. The \
+             runbook of AuditEventsBackfilled says what helps against each.",
             Unit::PerSecond,
         )
         .query(
             highest(
                 10,
-                &format!(
-                    "sum by (cluster, job, instance) ({})",
-                    series("instance_cause:audit_collector_missing_events:rate5m", "")
-                ),
+                &series("instance_cause:audit_collector_missing_events:rate5m", ""),
             ),
-            "{{instance}}",
+            "{{instance}} {{cause}}",
         )
         .sized(12, 8),
         Panel::lines(
             "Share captured",
             "Of the events that the kernels should have reported, those that came or were given back; 100 % is the promise. The worst host and \
-             the mean of all.",
+             the mean of all that have a witness: of others nobody knows what should have come.",
             Unit::Ratio,
         )
         .query(

@@ -57,6 +57,10 @@ pub(super) type Steps = &'static [(f64, &'static str)];
 pub(super) const NOT_ONE: Steps = &[(1.0, RED)];
 /// Anything but nothing deserves a look.
 pub(super) const NOT_ONE_MILD: Steps = &[(1.0, YELLOW)];
+/// The same of what is counted per second: once in a week is more than nothing too.
+pub(super) const NONE_PER_SECOND: Steps = &[(1e-6, RED)];
+/// The same, milder.
+pub(super) const NONE_PER_SECOND_MILD: Steps = &[(1e-6, YELLOW)];
 /// Every value is as good as any other.
 pub(super) const PLAIN: Steps = &[];
 

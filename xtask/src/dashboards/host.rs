@@ -2,8 +2,8 @@
 
 use super::expression::{metric, metric_with, quantile, rate, series};
 use super::grafana::{
-    ANNOTATION_STEP, Annotation, Board, Meanings, NOT_ONE, NOT_ONE_MILD, Opening, Panel, RED, Row,
-    Steps, Unit, YELLOW,
+    ANNOTATION_STEP, Annotation, Board, Meanings, NONE_PER_SECOND, NONE_PER_SECOND_MILD, Opening,
+    Panel, RED, Row, Steps, Unit, YELLOW,
 };
 use super::thresholds::{
     BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK, CANARY_LATE, LATENCY_HIGH, RING_NEAR_LIMIT,
@@ -35,7 +35,6 @@ const BACKLOG: Steps = &[(BACKLOG_PANIC_RISK, YELLOW), (BACKLOG_NEAR_LIMIT, RED)
 const RING: Steps = &[(RING_NEAR_LIMIT, RED)];
 const STALE: Steps = &[(STATUS_STALE, RED)];
 const LATENCY: Steps = &[(LATENCY_HIGH, YELLOW)];
-const CANARY: Steps = &[(CANARY_LATE, RED)];
 
 /// What happened to a host's set-up, for its graphs. By the time that the host tells: what a series shows first is no change of it.
 pub(super) fn annotations() -> Vec<Annotation> {
@@ -158,14 +157,17 @@ fn state() -> Vec<Panel> {
         .query(rate(&metric("rules_reloads_total")), "{{instance}} {{result}}"),
         Panel::lines(
             "Canary: age of the last one seen",
-            "A record that the collector writes into the audit subsystem each minute, where that is switched on. A growing age: nothing comes \
-             through.",
+            "A record that the collector writes into the audit subsystem each minute (`canary_interval_s`), where that is switched on. Above its \
+             bound: nothing comes through, see the runbook of AuditCanaryLate.",
             Unit::Seconds,
         )
-        .steps(CANARY)
         .query(
             format!("time() - {}", metric("canary_last_success_timestamp_seconds")),
             "{{instance}} age",
+        )
+        .query(
+            format!("{CANARY_LATE} + 2 * {}", metric("canary_interval_seconds")),
+            "{{instance}} bound",
         ),
         Panel::lines(
             "Canaries sent and seen",
@@ -210,24 +212,26 @@ fn kernel() -> Vec<Panel> {
     vec![
         Panel::lines(
             "Queue, of its limit",
-            "Records waiting in the kernel. Near the limit it makes programs wait or drops records: raise `backlog_limit`, or audit less.",
+            "Records waiting in the kernel, the peak within the last minute. Near the limit it makes programs wait or drops records: raise \
+             `backlog_limit`, or audit less.",
             Unit::Ratio,
         )
         .steps(BACKLOG)
-        .query(series("instance:audit_collector_kernel_backlog:ratio", ""), "{{instance}}"),
+        .query(series("instance:audit_collector_kernel_backlog_peak:ratio", ""), "{{instance}}"),
         Panel::lines(
             "Queue",
-            "The same in records, and its limit (`backlog_limit`).",
+            "The same in records: the peak, at the moment of the scrape, and the limit (`backlog_limit`).",
             Unit::Count,
         )
-        .query(metric("kernel_backlog_records"), "{{instance}} waiting")
+        .query(metric("kernel_backlog_peak_records"), "{{instance}} peak")
+        .query(metric("kernel_backlog_records"), "{{instance}} now")
         .query(metric("kernel_backlog_limit_records"), "{{instance}} limit"),
         Panel::lines(
             "Records lost, as the kernel counts",
             "Neither an upper nor a lower bound of what is missing: compare with the cross-check below.",
             Unit::PerSecond,
         )
-        .steps(NOT_ONE_MILD)
+        .steps(NONE_PER_SECOND_MILD)
         .query(rate(&metric("kernel_lost_records_total")), "{{instance}}"),
         Panel::lines(
             "Programs waiting for the queue",
@@ -300,7 +304,7 @@ fn assembly() -> Vec<Panel> {
             "Each is a fault of ours or of the kernel: the log holds the first; please report it.",
             Unit::PerSecond,
         )
-        .steps(NOT_ONE)
+        .steps(NONE_PER_SECOND)
         .query(rate(&metric("records_malformed_total")), "{{instance}}"),
         Panel::lines(
             "Events assembled",
@@ -466,7 +470,7 @@ fn witness() -> Vec<Panel> {
              gets too little of the processor.",
             Unit::PerSecond,
         )
-        .steps(NOT_ONE_MILD)
+        .steps(NONE_PER_SECOND_MILD)
         .query(
             rate(&metric("ebpf_ringbuf_dropped_events_total")),
             "{{instance}} {{ringbuf}} {{reason}}",

@@ -1,7 +1,10 @@
 //! Dashboard *Loss forensics*: from a cause to the hosts, the rules and the time.
 
 use super::expression::{highest, increase, mean, metric, rate, series};
-use super::grafana::{Board, NOT_ONE, NOT_ONE_MILD, Opening, Panel, RED, Row, Steps, Unit, YELLOW};
+use super::grafana::{
+    Board, NONE_PER_SECOND_MILD, NOT_ONE, NOT_ONE_MILD, Opening, Panel, RED, Row, Steps, Unit,
+    YELLOW,
+};
 use super::host::annotations;
 use super::thresholds::{BACKLOG_NEAR_LIMIT, BACKLOG_PANIC_RISK};
 
@@ -40,7 +43,7 @@ pub(super) fn board() -> Board {
 
 fn total(outcome: &str) -> String {
     let grown = increase(&series(MISSING, &format!("outcome=\"{outcome}\"")));
-    format!("sum({grown}) or vector(0)")
+    format!("round(sum({grown}))")
 }
 
 fn how_much() -> Vec<Panel> {
@@ -62,7 +65,7 @@ fn how_much() -> Vec<Panel> {
             "Within the chosen time, to compare with.",
         )
         .query(
-            format!("sum({})", increase(&metric("crosscheck_expected_events_total"))),
+            format!("round(sum({}))", increase(&metric("crosscheck_expected_events_total"))),
             "events",
         ),
         Panel::once(
@@ -72,7 +75,7 @@ fn how_much() -> Vec<Panel> {
         .steps(NOT_ONE_MILD)
         .query(
             format!(
-                "count(sum by (cluster, job, instance) ({}) > 0) or vector(0)",
+                "sum((sum by (cluster, job, instance) ({})) > bool 0)",
                 increase(&series(MISSING, LOST))
             ),
             "hosts",
@@ -98,7 +101,7 @@ fn why() -> Vec<Panel> {
             Unit::Count,
         )
         .query(
-            format!("topk(20, sum by (instance) ({}) > 0)", increase(&series(MISSING, LOST))),
+            format!("topk(20, round(sum by (instance) ({})) > 0)", increase(&series(MISSING, LOST))),
             "{{instance}}",
         ),
         Panel::bars(
@@ -149,12 +152,12 @@ fn beside() -> Vec<Panel> {
         .query(highest(10, &by_key()), "{{key}}"),
         Panel::lines(
             "The kernel's queue, of its limit",
-            "The ten fullest, as far as one look at each scrape shows: a queue that is full for less than that is seen by chance.",
+            "The ten fullest, each at its peak within the last minute, of one look each second: what is over sooner is seen by chance.",
             Unit::Ratio,
         )
         .steps(BACKLOG)
         .query(
-            highest(10, &series("instance:audit_collector_kernel_backlog:ratio", "")),
+            highest(10, &series("instance:audit_collector_kernel_backlog_peak:ratio", "")),
             "{{instance}}",
         ),
         Panel::lines(
@@ -186,7 +189,7 @@ fn beside() -> Vec<Panel> {
             "The ten hosts that drop most. While eBPF drops, holes without a serial go unseen.",
             Unit::PerSecond,
         )
-        .steps(NOT_ONE_MILD)
+        .steps(NONE_PER_SECOND_MILD)
         .query(
             highest(
                 10,

@@ -8,6 +8,7 @@ mod delivery;
 mod expression;
 mod fleet;
 mod grafana;
+mod growth;
 mod host;
 mod losses;
 mod rules;

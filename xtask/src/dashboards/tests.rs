@@ -11,7 +11,7 @@ use promql_parser::parser::{
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
 
-use super::alerts::alerts;
+use super::alerts::{fleet_alerts, host_alerts};
 use super::grafana::Board;
 use super::{generated, rules};
 use crate::workspace;
@@ -409,10 +409,8 @@ fn dashboards_have_their_variables_and_cannot_be_edited_in_place() {
 #[test]
 fn every_alert_has_a_runbook_that_tells_what_to_do_and_no_runbook_is_left_over() {
     let folder = workspace::root().join("dashboards/runbooks");
-    let mut names: BTreeSet<String> = alerts()
-        .iter()
-        .map(|alert| format!("{}.md", alert.name))
-        .collect();
+    let alerts = fleet_alerts().into_iter().chain(host_alerts());
+    let mut names: BTreeSet<String> = alerts.map(|alert| format!("{}.md", alert.name)).collect();
     for entry in fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let text = fs::read_to_string(folder.join(&name)).unwrap();

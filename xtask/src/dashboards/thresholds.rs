@@ -8,8 +8,8 @@ pub(super) const BACKLOG_PANIC_RISK: f64 = 0.5;
 pub(super) const SINK_QUEUE_NEAR_LIMIT: f64 = 0.8;
 /// Age in seconds of the kernel's status, which is read every second.
 pub(super) const STATUS_STALE: f64 = 60.0;
-/// Seconds without a canary, which is sent each minute.
-pub(super) const CANARY_LATE: f64 = 300.0;
+/// Seconds that a canary may be late, beside twice the time between two of them.
+pub(super) const CANARY_LATE: f64 = 60.0;
 /// Age in seconds of the oldest event that a sink has not acknowledged.
 pub(super) const SINK_STALLED: f64 = 300.0;
 /// Share of the ring of the eBPF programs.
