@@ -3,6 +3,7 @@
 //! Owns the order of the stages and the account they keep. Does no I/O and reads no clock, so that `run` and `replay`
 //! are the same program with other ends.
 
+use std::mem;
 use std::time::Duration;
 
 use crate::account::{Account, Input, Mirror};
@@ -55,6 +56,9 @@ pub struct CoreConfig {
 }
 
 impl Core {
+    /// For how many outputs memory is kept: after a storm there may be many more at once.
+    const SPARE_OUTPUTS: usize = 4_096;
+
     /// A core that has seen nothing.
     pub fn new(config: &CoreConfig, offset: RealtimeOffset) -> Self {
         Self {
@@ -99,21 +103,21 @@ impl Core {
         match parse::netlink_record(record_type, text) {
             Ok(record) => {
                 self.input.parsed += 1;
-                self.parsed(record, now);
+                self.parsed(&record, now);
             }
             Err(error) => self.malformed(&error, now),
         }
     }
 
     /// A line of an audit log.
-    pub fn log_line(&mut self, line: &[u8], now: impl FnOnce(&Record) -> KtimeNs) {
+    pub fn log_line(&mut self, line: &[u8], now: impl FnOnce(&Record<'_>) -> KtimeNs) {
         self.input.records += 1;
         self.input.bytes += line.len() as u64;
         match parse::log_line(line) {
             Ok(record) => {
                 let now = now(&record);
                 self.input.parsed += 1;
-                self.parsed(record, now);
+                self.parsed(&record, now);
             }
             Err(error) => self.malformed(&error, KtimeNs(0)),
         }
@@ -190,7 +194,7 @@ impl Core {
         self.verifier.tick(now);
         // Losses of one kind are told once a tick, however many there were.
         if self.malformed > 0 {
-            let malformed = std::mem::take(&mut self.malformed);
+            let malformed = mem::take(&mut self.malformed);
             self.lose(Cause::Malformed, malformed, LossUnit::Records, now);
         }
         self.judge_copies(now);
@@ -233,14 +237,25 @@ impl Core {
         self.outputs.push(output);
     }
 
-    /// What is ready for the sinks, in order.
-    pub fn outputs(&mut self) -> std::vec::Drain<'_, Output> {
-        for output in &self.outputs {
-            if let Output::Event(event) = output {
+    /// Hands what is ready for the sinks to `each`, in order. What memory it held is used again.
+    pub fn each_output(&mut self, mut each: impl FnMut(&Output)) {
+        let mut outputs = mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            if let Output::Event(event) = &output {
                 self.verifier.event(event);
             }
+            each(&output);
+            if let Output::Event(mut event) = output {
+                event.observation = None;
+                if let Some(audit) = event.audit.take() {
+                    self.reassembler.recycle(audit.records);
+                }
+                self.correlator.recycle(event);
+            }
         }
-        self.outputs.drain(..)
+        if outputs.capacity() <= Self::SPARE_OUTPUTS {
+            self.outputs = outputs;
+        }
     }
 
     /// Writes the core's part of the account.
@@ -260,8 +275,8 @@ impl Core {
         (account.merge_latency, account.merge_wait) = self.correlator.histograms();
     }
 
-    fn parsed(&mut self, record: Record, now: KtimeNs) {
-        if switches_off(&record) {
+    fn parsed(&mut self, record: &Record<'_>, now: KtimeNs) {
+        if switches_off(record) {
             let at = self.offset.monotonic(record.stamp.time);
             self.correlator.auditing_switched_off(at);
         }
@@ -281,13 +296,11 @@ impl Core {
             Ok(record) => {
                 *self.mirror.given_back.entry(cause).or_default() += 1;
                 let provenance = Provenance::Mirror(cause);
-                self.parsed(
-                    Record {
-                        provenance,
-                        ..record
-                    },
-                    now,
-                );
+                let record = Record {
+                    provenance,
+                    ..record
+                };
+                self.parsed(&record, now);
             }
             Err(error) => {
                 self.mirror.malformed += 1;
@@ -328,7 +341,7 @@ impl Core {
 }
 
 /// Whether a record tells that auditing was switched off (kernel/audit.c `audit_log_config_change`). Switching it on leaves none.
-fn switches_off(record: &Record) -> bool {
+fn switches_off(record: &Record<'_>) -> bool {
     record.record_type == RecordType::CONFIG_CHANGE
         && record
             .field(b"audit_enabled")
@@ -441,15 +454,15 @@ mod tests {
 
     /// Outcome, cause and number of records of the events so far.
     fn events(core: &mut Core) -> Vec<(Outcome, Option<Cause>, usize)> {
-        core.outputs()
-            .filter_map(|output| match output {
-                Output::Event(event) => {
-                    let records = event.audit.map_or(0, |audit| audit.records.len());
-                    Some((event.outcome, event.cause, records))
-                }
-                _ => None,
-            })
-            .collect()
+        let mut events = Vec::new();
+        core.each_output(|output| {
+            if let Output::Event(event) = output {
+                let audit = event.audit.as_ref();
+                let records = audit.map_or(0, |audit| audit.records.len());
+                events.push((event.outcome, event.cause, records));
+            }
+        });
+        events
     }
 
     fn account(core: &Core) -> Account {

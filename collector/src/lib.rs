@@ -28,6 +28,7 @@ mod digits;
 pub mod enrich;
 pub mod event;
 pub mod http;
+mod lanes;
 pub mod metrics;
 pub mod output;
 pub mod pipeline;

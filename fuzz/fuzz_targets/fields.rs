@@ -30,12 +30,12 @@ fuzz_target!(|data: &[u8]| {
         let _ = user.decoded(field.name);
     }
     let execve = record(RecordType::EXECVE);
-    if let Some(list) = ExecveFields::from_records([&execve, &execve]) {
-        assert!(list.argv.len() <= ExecveFields::MAX_ARGUMENTS);
-        let bytes: usize = list.argv.iter().flatten().map(Vec::len).sum();
+    if let Some(list) = ExecveFields::from_records([execve, execve]) {
+        assert!(list.argv().len() <= ExecveFields::MAX_ARGUMENTS);
+        let bytes: usize = list.argv().flatten().map(<[u8]>::len).sum();
         assert!(bytes <= 2 * data.len());
     }
-    SyscallFields::from_record(&record(RecordType::SYSCALL));
-    PathFields::from_record(&record(RecordType::PATH));
-    SockaddrFields::from_record(&record(RecordType::SOCKADDR));
+    SyscallFields::from_record(record(RecordType::SYSCALL));
+    PathFields::from_record(record(RecordType::PATH));
+    SockaddrFields::from_record(record(RecordType::SOCKADDR));
 });

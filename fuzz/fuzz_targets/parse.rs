@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn round(record: &Record) {
+fn round(record: &Record<'_>) {
     let mut line = Vec::new();
     write_log_line(record, &mut line);
     let (end, text) = line.split_last().expect("a line has its end");

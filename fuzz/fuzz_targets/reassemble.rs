@@ -46,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
         if record_type != RecordType::EOE {
             sent.insert((record_type, serial, item));
         }
-        reassembler.push(record, KtimeNs(now), &mut out);
+        reassembler.push(&record, KtimeNs(now), &mut out);
         assert!(reassembler.counts().pending <= max_events as u64);
     }
     reassembler.flush(KtimeNs(now), &mut out);
@@ -65,7 +65,7 @@ fuzz_target!(|data: &[u8]| {
             (
                 record.record_type,
                 record.stamp.serial.0 as u8,
-                item_of(&record.body),
+                item_of(record.body),
             )
         })
         .collect();

@@ -94,7 +94,7 @@ impl Witnesses {
             }
             for datagram in batch.iter() {
                 let record = netlink_record(datagram.message_type, datagram.payload)?;
-                reassembler.push(record, KtimeNs::now(), &mut events);
+                reassembler.push(&record, KtimeNs::now(), &mut events);
                 last = Instant::now();
             }
         }

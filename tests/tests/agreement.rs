@@ -14,7 +14,8 @@ use audit_collector_tests::witnesses::Witnesses;
 use audit_collector_tests::workload;
 use collector::audit::arch::Arch;
 use collector::audit::event::{AuditEvent, Completion};
-use collector::audit::record::{Record, RecordType};
+use collector::audit::fields::Text;
+use collector::audit::record::RecordType;
 use collector::audit::records::{
     ExecveFields, Inode, NameType, PathFields, SockaddrFields, SyscallFields,
 };
@@ -146,7 +147,7 @@ impl Key {
         }
     }
 
-    fn of_record(fields: &SyscallFields) -> Self {
+    fn of_record(fields: &SyscallFields<'_>) -> Self {
         Self {
             pid: fields.pid,
             arch: fields.arch,
@@ -176,7 +177,7 @@ impl Table {
     fn compare(
         &mut self,
         event: &AuditEvent,
-        fields: &SyscallFields,
+        fields: &SyscallFields<'_>,
         seen: &Observation,
         offset: RealtimeOffset,
     ) {
@@ -207,16 +208,15 @@ impl Table {
         ] {
             self.same(name, &audit, &ebpf);
         }
-        self.bytes("tty", fields.tty.as_deref(), &seen.tty);
-        self.bytes("exe", fields.exe.as_deref(), &seen.exe);
-        self.same("comm", &fields.comm.as_deref(), &Some(&*seen.comm));
+        self.text("tty", fields.tty, &seen.tty);
+        self.text("exe", fields.exe, &seen.exe);
+        let comm = fields.comm.map(Text::decode);
+        self.same("comm", &comm.as_deref(), &Some(&*seen.comm));
         let record = |wanted| {
             let mut records = event.records.iter();
             records.find(move |record| record.record_type == wanted)
         };
-        if let Some(cwd) =
-            record(RecordType::CWD).and_then(|record: &Record| record.decoded(b"cwd"))
-        {
+        if let Some(cwd) = record(RecordType::CWD).and_then(|record| record.decoded(b"cwd")) {
             self.bytes("cwd", Some(&cwd), &seen.cwd);
         }
         let named = event
@@ -225,22 +225,22 @@ impl Table {
             .filter_map(PathFields::from_record)
             .find(|path| path.nametype != Some(NameType::Parent) && path.name.is_some());
         if let (Some(audit), Some(ebpf)) = (named, seen.paths.first()) {
-            self.bytes("path", audit.name.as_deref(), &ebpf.path);
+            self.text("path", audit.name, &ebpf.path);
         }
         if seen.opened.is_some() {
             self.names(event, seen);
         }
         if let Some(audit) =
-            record(RecordType::PROCTITLE).and_then(|record: &Record| record.decoded(b"proctitle"))
+            record(RecordType::PROCTITLE).and_then(|record| record.decoded(b"proctitle"))
         {
             self.bytes("title", Some(&audit), &seen.title);
         }
         if let Some(execve) = ExecveFields::from_records(&event.records) {
-            let arguments: Vec<Vec<u8>> = execve.argv.into_iter().flatten().collect();
+            let arguments: Vec<&[u8]> = execve.argv().flatten().collect();
             self.bytes("argv", Some(&arguments.join(&0)), &seen.argv);
         }
         if let Some(audit) = event.records.iter().find_map(SockaddrFields::from_record) {
-            self.bytes("saddr", Some(&audit.saddr), &seen.sockaddr);
+            self.text("saddr", Some(audit.saddr), &seen.sockaddr);
         }
     }
 
@@ -254,7 +254,7 @@ impl Table {
             .filter_map(PathFields::from_record)
             .collect();
         audit.sort_by_key(|path| path.item);
-        let role = |path: &PathFields| match path.nametype {
+        let role = |path: &PathFields<'_>| match path.nametype {
             Some(NameType::Normal) => Some(Role::Normal),
             Some(NameType::Parent) => Some(Role::Parent),
             Some(NameType::Create) => Some(Role::Create),
@@ -300,6 +300,10 @@ impl Table {
 
     fn same<T: PartialEq + Debug>(&mut self, name: &'static str, audit: &T, ebpf: &T) {
         self.row(name, audit == ebpf, audit, ebpf);
+    }
+
+    fn text(&mut self, name: &'static str, audit: Option<Text<'_>>, ebpf: &Captured<Box<[u8]>>) {
+        self.bytes(name, audit.map(Text::decode).as_deref(), ebpf);
     }
 
     fn bytes(&mut self, name: &'static str, audit: Option<&[u8]>, ebpf: &Captured<Box<[u8]>>) {

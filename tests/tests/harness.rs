@@ -10,6 +10,7 @@ use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::requirement::{self, Requirement};
 use audit_collector_tests::workload;
 use collector::audit::arch::Arch;
+use collector::audit::event::Records;
 use collector::audit::parse::netlink_record;
 use collector::audit::record::{Record, RecordType};
 use collector::audit::socket::{Batch, EventSocket, Received};
@@ -85,10 +86,10 @@ fn the_kernel_reports_as_many_calls_as_the_workload_counts() {
         let number = Arch::X86_64.syscall_number(name).unwrap().to_string();
         assert_eq!(calls.len() as u64, report.calls, "{command:?}");
         for call in &calls {
-            assert_eq!(field(call, "syscall"), number, "{command:?}");
+            assert_eq!(field(&call, "syscall"), number, "{command:?}");
         }
         if name == "openat" && command[0] != "forks" && command[0] != "paths" {
-            let distinct: BTreeSet<_> = calls.iter().map(|call| field(call, "a3")).collect();
+            let distinct: BTreeSet<_> = calls.iter().map(|call| field(&call, "a3")).collect();
             assert_eq!(distinct.len(), calls.len(), "{command:?}");
         }
     }
@@ -96,8 +97,8 @@ fn the_kernel_reports_as_many_calls_as_the_workload_counts() {
     workload::run(uid, &["compat", "--count", "3"]).unwrap();
     let calls = calls_of(uid, &mut socket);
     let arch = format!("{:x}", Arch::I386.0);
-    assert!(calls.iter().all(|call| field(call, "arch") == arch));
-    let numbers: Vec<_> = calls.iter().map(|call| field(call, "syscall")).collect();
+    assert!(calls.iter().all(|call| field(&call, "arch") == arch));
+    let numbers: Vec<_> = calls.iter().map(|call| field(&call, "syscall")).collect();
     assert_eq!(numbers, ["64", "295", "295", "295"]);
     // Programs it starts open libraries, so only the calls the command is about can be counted.
     let mut socket = EventSocket::multicast(Some(8 << 20)).unwrap();
@@ -109,9 +110,9 @@ fn the_kernel_reports_as_many_calls_as_the_workload_counts() {
 }
 
 /// The SYSCALL records of user `uid` that come within half a second of the last one.
-fn calls_of(uid: u32, socket: &mut EventSocket) -> Vec<Record> {
+fn calls_of(uid: u32, socket: &mut EventSocket) -> Records {
     let mut batch = Batch::new();
-    let mut calls = Vec::new();
+    let mut calls = Records::default();
     let mut last = Instant::now();
     while last.elapsed() < Duration::from_millis(500) {
         match socket.receive(&mut batch, Batch::MAX_DATAGRAMS).unwrap() {
@@ -126,7 +127,7 @@ fn calls_of(uid: u32, socket: &mut EventSocket) -> Vec<Record> {
             let record = netlink_record(datagram.message_type, datagram.payload).unwrap();
             if record.record_type == RecordType::SYSCALL && field(&record, "uid") == uid.to_string()
             {
-                calls.push(record);
+                calls.push(&record);
                 last = Instant::now();
             }
         }
@@ -134,7 +135,7 @@ fn calls_of(uid: u32, socket: &mut EventSocket) -> Vec<Record> {
     calls
 }
 
-fn field(record: &Record, name: &str) -> String {
+fn field(record: &Record<'_>, name: &str) -> String {
     let value = record.field(name.as_bytes()).unwrap();
     String::from_utf8_lossy(value.raw()).into_owned()
 }

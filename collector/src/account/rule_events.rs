@@ -44,10 +44,12 @@ impl RuleEvents {
     fn count_of(&mut self, key: &[u8]) -> &mut u64 {
         let key = String::from_utf8_lossy(key);
         let has_room = self.by_key.len() < self.limit && key != Self::OTHER;
-        if has_room || self.by_key.contains_key(key.as_ref()) {
-            self.by_key.entry(key.into_owned()).or_default()
-        } else {
-            &mut self.other
+        if has_room && !self.by_key.contains_key(key.as_ref()) {
+            self.by_key.insert(key.as_ref().to_owned(), 0);
+        }
+        match self.by_key.get_mut(key.as_ref()) {
+            Some(events) => events,
+            None => &mut self.other,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! All records that share a stamp, as the reassembler hands them on.
 
-use crate::audit::record::{Record, Stamp};
+mod records;
+
+pub use records::{Iter, Records};
+
+use crate::audit::record::Stamp;
 use crate::clock::KtimeNs;
 use crate::event::Cause;
 
@@ -27,7 +31,7 @@ pub struct AuditEvent {
     /// The stamp all its records share.
     pub stamp: Stamp,
     /// The records in the order of arrival, without the end-of-event record. Empty where that was the only one to come.
-    pub records: Vec<Record>,
+    pub records: Records,
     /// Why it was handed on.
     pub completion: Completion,
     /// Why the audit stream lost a record of it, the end-of-event record included, that was copied in the kernel and is in here

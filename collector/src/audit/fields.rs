@@ -2,11 +2,27 @@
 //!
 //! Owns the inner form of bodies: bare, quoted and nested values, the kernel's hex encoding of untrusted strings, and
 //! numbers. Knows nothing of what single record types mean; that is [`crate::audit::records`]. Borrows from the
-//! record, allocates only to decode hex, never panics on any bytes.
+//! record, allocates only to decode hex into memory of its own, never panics on any bytes.
 
 use std::borrow::Cow;
 
 use crate::audit::record::{Record, RecordType};
+use crate::lanes;
+
+/// The name of a field as a number, by which many names are told apart at once: its bytes, the last one lowest. 0, which is no
+/// name's, for what is longer than eight bytes. NUL bytes in front do not show, but [`Fields`] has no name with one.
+pub const fn name_number(name: &[u8]) -> u64 {
+    if name.len() > 8 {
+        return 0;
+    }
+    let mut number = 0;
+    let mut at = 0;
+    while at < name.len() {
+        number = number << 8 | name[at] as u64;
+        at += 1;
+    }
+    number
+}
 
 /// One field of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +59,7 @@ impl<'a> Value<'a> {
 
     /// The value as a decimal number.
     pub fn as_u64(self) -> Option<u64> {
-        number(self, 10)
+        number::<10>(self)
     }
 
     /// The value as a decimal number with an optional sign.
@@ -61,14 +77,14 @@ impl<'a> Value<'a> {
     /// The value as a hexadecimal number, with or without `0x`.
     pub fn as_hex_u64(self) -> Option<u64> {
         match self {
-            Self::Bare(raw) => number(Self::Bare(raw.strip_prefix(b"0x").unwrap_or(raw)), 16),
+            Self::Bare(raw) => number::<16>(Self::Bare(raw.strip_prefix(b"0x").unwrap_or(raw))),
             _ => None,
         }
     }
 
     /// The value as an octal number, the form of `mode=`.
     pub fn as_octal_u64(self) -> Option<u64> {
-        number(self, 8)
+        number::<8>(self)
     }
 
     /// The value as a user, group or session id. Some kernels and tools print the unset id as -1.
@@ -106,10 +122,7 @@ impl<'a> Iterator for Fields<'a> {
         loop {
             let start = self.rest.iter().position(|byte| !is_space(*byte))?;
             let word = &self.rest[start..];
-            let end = word
-                .iter()
-                .position(|byte| ENDS_NAME[usize::from(*byte)])
-                .unwrap_or(word.len());
+            let end = position(word, &ENDS_NAME);
             if word.get(end) != Some(&b'=') || end == 0 {
                 // A word, or a value without a name: neither is a field.
                 self.rest = &word[(end + 1).min(word.len())..];
@@ -123,28 +136,33 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-impl Record {
+impl<'a> Record<'a> {
     /// The fields of the body. Those inside `msg='…'` are not among them: see [`Record::message_fields`].
-    pub fn fields(&self) -> Fields<'_> {
-        Fields::new(&self.body)
+    pub const fn fields(&self) -> Fields<'a> {
+        Fields::new(self.body)
     }
 
     /// The first field called `name`.
-    pub fn field(&self, name: &[u8]) -> Option<Value<'_>> {
+    pub fn field(&self, name: &[u8]) -> Option<Value<'a>> {
         find(self.fields(), name)
     }
 
     /// The first string called `name`, decoded; none too where it says `(null)` or the like.
-    pub fn decoded(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
+    pub fn decoded(&self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
+        self.text(name).map(Text::decode)
+    }
+
+    /// The first string called `name`; none too where it says `(null)` or the like.
+    pub fn text(&self, name: &[u8]) -> Option<Text<'a>> {
         let value = self.field(name)?;
         if self.record_type == RecordType::SYSCALL && is_argument(name) {
-            return Some(Cow::Borrowed(value.raw()));
+            return Some(Text::Plain(value.raw()));
         }
-        decode_untrusted(name, value)
+        Text::of(name, value)
     }
 
     /// The fields inside `msg='…'` of a message from user space; see [`Value::fields`] on how far to trust them.
-    pub fn message_fields(&self) -> Fields<'_> {
+    pub fn message_fields(&self) -> Fields<'a> {
         match self.field(b"msg") {
             Some(message @ (Value::SingleQuoted(_) | Value::Unterminated(_))) => message.fields(),
             _ => Fields::new(b""),
@@ -152,10 +170,89 @@ impl Record {
     }
 
     /// The fields auditd added (`ARCH=x86_64 UID="root"`); none in a record that is not enriched.
-    pub fn enrichment_fields(&self) -> Fields<'_> {
-        Fields::new(self.enrichment.as_deref().unwrap_or_default())
+    pub fn enrichment_fields(&self) -> Fields<'a> {
+        Fields::new(self.enrichment.unwrap_or_default())
     }
 }
+
+/// A string as it was written.
+#[derive(Clone, Copy, Debug)]
+pub enum Text<'a> {
+    /// What it says.
+    Plain(&'a [u8]),
+    /// Hex of what it says; what is not pairs of the digits the kernel uses says itself.
+    Hex(&'a [u8]),
+}
+
+impl<'a> Text<'a> {
+    /// The string that `value` is, where the field is called `name`: see [`decode_untrusted`].
+    pub fn of(name: &[u8], value: Value<'a>) -> Option<Self> {
+        if is_untrusted(name) {
+            Self::untrusted(value)
+        } else {
+            Self::trusted(value)
+        }
+    }
+
+    /// The string that `value` is in a field of strings that the kernel does not trust.
+    pub fn untrusted(value: Value<'a>) -> Option<Self> {
+        match Self::trusted(value)? {
+            Self::Plain(raw) if matches!(value, Value::Bare(_)) => Some(Self::Hex(raw)),
+            text => Some(text),
+        }
+    }
+
+    /// The string that `value` is in any other field.
+    pub fn trusted(value: Value<'a>) -> Option<Self> {
+        match value {
+            Value::Bare(b"(null)" | b"(none)") => None,
+            value => Some(Self::Plain(value.raw())),
+        }
+    }
+
+    /// What it says.
+    pub fn decode(self) -> Cow<'a, [u8]> {
+        match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Hex(text) => decode_hex(text).map_or(Cow::Borrowed(text), Cow::Owned),
+        }
+    }
+
+    /// What it says; `buffer` is what it is decoded into where that is needed.
+    pub fn decode_into<'b>(self, buffer: &'b mut Vec<u8>) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Plain(text) => text,
+            Self::Hex(text) => {
+                buffer.clear();
+                if append_decoded(text, buffer) {
+                    buffer
+                } else {
+                    text
+                }
+            }
+        }
+    }
+
+    /// Appends what it says.
+    pub fn append(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Hex(text) if append_decoded(text, out) => {}
+            Self::Plain(text) | Self::Hex(text) => out.extend_from_slice(text),
+        }
+    }
+}
+
+impl PartialEq for Text<'_> {
+    /// Whether both say the same.
+    fn eq(&self, other: &Self) -> bool {
+        self.decode() == other.decode()
+    }
+}
+
+impl Eq for Text<'_> {}
 
 /// The string the kernel meant: it writes strings it does not trust in double quotes or, where they hold a space, a quote,
 /// a control character or a byte above 0x7e, as upper-case hex (kernel/audit.c `audit_log_n_untrustedstring`).
@@ -163,40 +260,52 @@ impl Record {
 /// A bare value is taken for hex only where `name` is that of a string; `a0` and its like are strings in EXECVE records
 /// only, so leave the SYSCALL record's to [`Value::as_hex_u64`]. None for `(null)` and `(none)`.
 pub fn decode_untrusted<'a>(name: &[u8], value: Value<'a>) -> Option<Cow<'a, [u8]>> {
-    match value {
-        Value::Bare(b"(null)" | b"(none)") => None,
-        Value::Bare(raw) if is_untrusted(name) => {
-            Some(decode_hex(raw).map_or(Cow::Borrowed(raw), Cow::Owned))
-        }
-        other => Some(Cow::Borrowed(other.raw())),
-    }
+    Text::of(name, value).map(Text::decode)
+}
+
+/// Whether `text` is pairs of the digits the kernel uses.
+pub fn is_hex(text: &[u8]) -> bool {
+    text.len().is_multiple_of(2) && text.iter().all(|digit| HEX[usize::from(*digit)] < 16)
 }
 
 /// The bytes `text` is the hex of; none where it is not pairs of the digits the kernel uses (`0-9A-F`).
 pub fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    append_decoded(text, &mut bytes).then_some(bytes)
+}
+
+/// Appends the bytes `text` is the hex of; false, and nothing, where it is none.
+fn append_decoded(text: &[u8], out: &mut Vec<u8>) -> bool {
     let (pairs, []) = text.as_chunks::<2>() else {
-        return None;
+        return false;
     };
-    let mut bytes = Vec::with_capacity(pairs.len());
+    let begin = out.len();
     let mut all = 0;
-    bytes.extend(pairs.iter().map(|[high, low]| {
+    out.extend(pairs.iter().map(|[high, low]| {
         let (high, low) = (HEX[usize::from(*high)], HEX[usize::from(*low)]);
         all |= high | low;
         high << 4 | low
     }));
-    (all < 16).then_some(bytes)
+    if all >= 16 {
+        out.truncate(begin);
+    }
+    all < 16
 }
 
-/// The values of the hex digits that the kernel uses, 0xff for what is none.
-const HEX: [u8; 256] = {
-    let mut values = [0xff; 256];
+/// The values of the hex digits that the kernel uses for strings, 0xff for what is none.
+const HEX: [u8; 256] = values([0xff; 256], b"0123456789ABCDEF");
+
+/// The values of the digits of numbers, 0xff for what is none.
+const DIGITS: [u8; 256] = values(HEX, b"0123456789abcdef");
+
+const fn values(mut values: [u8; 256], digits: &[u8; 16]) -> [u8; 256] {
     let mut value = 0;
     while value < 16 {
-        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        values[digits[value as usize] as usize] = value;
         value += 1;
     }
     values
-};
+}
 
 /// Whether fields called `name` hold strings that may be hex.
 fn is_untrusted(name: &[u8]) -> bool {
@@ -262,6 +371,29 @@ const ENDS_BARE: [bool; 256] = {
     ends
 };
 
+/// Where the first byte is that `ends` has, which are spaces and perhaps `=`; else the length.
+fn position(text: &[u8], ends: &[bool; 256]) -> usize {
+    let mut at = 0;
+    while let Some(word) = text[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        at += lanes::first(lanes::below(word, b' ' + 1) | lanes::equal(word, b'='));
+        // Other control characters, and `=` in a value.
+        while text.get(at).is_some_and(|byte| is_special(*byte)) {
+            if ends[usize::from(text[at])] {
+                return at;
+            }
+            at += 1;
+        }
+    }
+    let rest = text[at..].iter();
+    at + rest.take_while(|byte| !ends[usize::from(**byte)]).count()
+}
+
+/// Whether a byte may be one that ends something.
+const fn is_special(byte: u8) -> bool {
+    byte <= b' ' || byte == b'='
+}
+
 /// The value `text` begins with, and what follows it.
 fn take_value<'a>(name: &[u8], text: &'a [u8]) -> (Value<'a>, &'a [u8]) {
     match text.first() {
@@ -285,24 +417,24 @@ fn take_value<'a>(name: &[u8], text: &'a [u8]) -> (Value<'a>, &'a [u8]) {
             }
         }
         _ => {
-            let end = text
-                .iter()
-                .position(|byte| ENDS_BARE[usize::from(*byte)])
-                .unwrap_or(text.len());
+            let end = position(text, &ENDS_BARE);
             (Value::Bare(&text[..end]), &text[end..])
         }
     }
 }
 
-fn number(value: Value<'_>, radix: u32) -> Option<u64> {
+fn number<const RADIX: u8>(value: Value<'_>) -> Option<u64> {
     let Value::Bare(raw) = value else { return None };
     if raw.is_empty() {
         return None;
     }
     raw.iter().try_fold(0u64, |number, &byte| {
-        let digit = char::from(byte).to_digit(radix)?;
+        let digit = DIGITS[usize::from(byte)];
+        if digit >= RADIX {
+            return None;
+        }
         number
-            .checked_mul(u64::from(radix))?
+            .checked_mul(u64::from(RADIX))?
             .checked_add(u64::from(digit))
     })
 }
@@ -313,9 +445,11 @@ mod tests {
     use crate::audit::parse::netlink_record;
     use proptest::prelude::*;
 
-    fn record(record_type: RecordType, body: &str) -> Record {
-        let text = format!("audit(1.000:1): {body}");
-        netlink_record(record_type.0, text.as_bytes()).unwrap()
+    fn record(record_type: RecordType, body: &str) -> Record<'_> {
+        Record {
+            body: body.as_bytes(),
+            ..netlink_record(record_type.0, b"audit(1.000:1): ").unwrap()
+        }
     }
 
     fn all(body: &str) -> Vec<(String, String)> {
@@ -430,12 +564,24 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_end_of_a_name_or_value_is_the_first_byte_that_ends_it(
+            text in proptest::collection::vec(prop_oneof![4 => b'a'..b'e', 1 => any::<u8>(), 1 => 0..0x22_u8, 1 => Just(b'=')], 0..40),
+        ) {
+            for ends in [&ENDS_NAME, &ENDS_BARE] {
+                let first = text.iter().position(|byte| ends[usize::from(*byte)]);
+                prop_assert_eq!(position(&text, ends), first.unwrap_or(text.len()));
+            }
+        }
+
+        #[test]
         fn no_bytes_panic_and_all_fields_lie_in_the_text(text in proptest::collection::vec(
-            prop_oneof![Just(b'='), Just(b' '), Just(b'"'), Just(b'\''), any::<u8>()], 0..200,
+            prop_oneof![Just(b'='), Just(b' '), Just(b'"'), Just(b'\''), Just(0), any::<u8>()], 0..200,
         )) {
             let mut end = 0;
             for field in Fields::new(&text) {
                 prop_assert!(!field.name.is_empty());
+                // Else `\0uid` would pass for `uid`, as a number ([`name_number`]).
+                prop_assert!(!field.name.contains(&0));
                 let start = field.name.as_ptr() as usize - text.as_ptr() as usize;
                 prop_assert!(start >= end);
                 end = start + field.name.len() + 1 + field.value.raw().len();

@@ -14,6 +14,8 @@
 //!   outside of one nothing follows them. The SYSCALL record of a call that blocks for longer comes as a late event;
 //! - at [`Limits::timeout`] after its first record; whatever comes later is a late event.
 //!
+//! The memory of an event is used again for a later one, where it is given back ([`Reassembler::recycle`]).
+//!
 //! Bounds: events in flight, records and bytes of one event, bytes of all, stamps remembered (see [`Limits`]). An event
 //! over a bound is handed on as it is, and its further records become a late event: nothing is dropped
 //! but exact duplicates, where records may come twice ([`Repeats`]). Identity: `begun = completed + standalone + timed_out + flushed + evicted + pending`.
@@ -21,22 +23,24 @@
 mod behind;
 mod memory;
 mod order;
+mod spare;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::collections::hash_map::{Entry, HashMap, RandomState};
+use std::collections::hash_map::{HashMap, RandomState};
 use std::hash::BuildHasher;
 use std::time::Duration;
 
 use crate::account::Assembly;
-use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::event::{AuditEvent, Completion, Records};
 use crate::audit::record::{Provenance, Record, RecordType, Stamp};
 use crate::audit::types::Standing;
 use crate::clock::KtimeNs;
 use crate::event::Cause;
 use behind::Behind;
 use memory::HandedOn;
+use spare::Spare;
 
 /// Bounds of a [`Reassembler`]. The default fits a live stream.
 #[derive(Clone, Debug)]
@@ -105,7 +109,8 @@ struct Key {
 struct Pending {
     /// Tells this event from an earlier or later one under the same key.
     id: u64,
-    records: Vec<Record>,
+    records: Records,
+    /// Of each record, where records may come twice.
     hashes: Vec<u64>,
     bytes: usize,
     first_read: KtimeNs,
@@ -140,6 +145,7 @@ pub struct Reassembler {
     ended: VecDeque<Ticket>,
     behind: Behind,
     handed_on: HandedOn,
+    spare: Spare,
     counts: Assembly,
 }
 
@@ -159,15 +165,17 @@ impl Reassembler {
             ended: VecDeque::new(),
             behind: Behind::default(),
             handed_on: HandedOn::new(limits.remembered),
+            spare: Spare::default(),
             counts,
             limits,
         }
     }
 
     /// Takes one record in, and appends to `out` what is ready: events the record ends, and those whose time is over.
-    pub fn push(&mut self, record: Record, now: KtimeNs, out: &mut Vec<AuditEvent>) {
+    #[inline(never)] // A stage: its instructions are counted apart (`cargo xtask instructions`).
+    pub fn push(&mut self, record: &Record<'_>, now: KtimeNs, out: &mut Vec<AuditEvent>) {
         self.tick(now, out);
-        let key = self.key(&record);
+        let key = self.key(record);
         if record.record_type == RecordType::EOE {
             self.end(key, record.provenance, now, out);
         } else {
@@ -176,14 +184,19 @@ impl Reassembler {
         self.assert_balance();
     }
 
+    /// Takes the memory of an event back that nobody needs any more.
+    pub fn recycle(&mut self, records: Records) {
+        self.spare.keep(records);
+    }
+
     /// The kernel sends this record, which has not come, behind others of its event.
-    pub fn put_behind(&mut self, record: &Record, now: KtimeNs) {
+    pub fn put_behind(&mut self, record: &Record<'_>, now: KtimeNs) {
         let (key, hash) = (self.key(record), self.hash(record));
         self.behind.expect(key, hash, now);
     }
 
-    fn hash(&self, record: &Record) -> u64 {
-        self.hasher.hash_one((record.record_type, &record.body))
+    fn hash(&self, record: &Record<'_>) -> u64 {
+        self.hasher.hash_one((record.record_type, record.body))
     }
 
     /// All that the kernel sent before `passed` has been pushed: appends to `out` the events that only waited for that.
@@ -244,8 +257,8 @@ impl Reassembler {
         }
     }
 
-    fn key(&self, record: &Record) -> Key {
-        let node = record.node.as_ref();
+    fn key(&self, record: &Record<'_>) -> Key {
+        let node = record.node;
         Key {
             stamp: record.stamp,
             node: node.map_or(0, |node| self.hasher.hash_one(node)),
@@ -285,39 +298,43 @@ impl Reassembler {
         }
     }
 
-    fn add(&mut self, key: Key, record: Record, now: KtimeNs, out: &mut Vec<AuditEvent>) {
-        let hash = self.hash(&record);
+    fn add(&mut self, key: Key, record: &Record<'_>, now: KtimeNs, out: &mut Vec<AuditEvent>) {
         let record_type = record.record_type;
         let repeatable = self.limits.repeats == Repeats::Duplicates;
-        match self.pending.entry(key) {
-            Entry::Occupied(entry) => {
-                // Several operations of io_uring in one call may have records that are alike.
-                let repeatable = repeatable && record_type != RecordType::URINGOP;
-                if repeatable && entry.get().has(&record, hash) {
-                    self.counts.duplicate_records += 1;
-                    return;
-                }
-            }
-            Entry::Vacant(_) => {
+        let hash = (repeatable || !self.behind.is_empty()).then(|| self.hash(record));
+        let repeated = hash.filter(|_| repeatable);
+        let pending = match self.pending.get_mut(&key) {
+            Some(pending) => pending,
+            None => {
                 let seen = self.handed_on.get(&key);
-                if repeatable && seen.is_some_and(|seen| seen.contains(hash)) {
+                if repeated.is_some_and(|hash| seen.is_some_and(|seen| seen.contains(hash))) {
                     self.counts.duplicate_records += 1;
                     return;
                 }
+                let late = seen.is_some();
                 self.begin(key, record_type.standing(), now);
+                let Some(pending) = self.pending.get_mut(&key) else {
+                    return;
+                };
+                pending.late = late;
+                pending
             }
-        }
-        let Some(pending) = self.pending.get_mut(&key) else {
-            return;
         };
+        // Several operations of io_uring in one call may have records that are alike.
+        let repeated = repeated.filter(|_| record_type != RecordType::URINGOP);
+        if repeated.is_some_and(|hash| pending.has(record, hash)) {
+            self.counts.duplicate_records += 1;
+            return;
+        }
         self.counts.late_records += u64::from(pending.late);
-        self.pending_bytes += weight(&record);
+        self.pending_bytes += weight(record);
+        self.spare.make_room(&mut pending.records, record);
         pending.add(record, hash);
         let full = pending.records.len() >= self.limits.max_records_per_event
             || pending.bytes >= self.limits.max_bytes_per_event;
         let alone = pending.records.len() == 1 && record_type.stands_alone();
         let last = self.limits.end == EventEnd::Proctitle && record_type == RecordType::PROCTITLE;
-        let came_behind = self.behind.came(&key, hash) && pending.ended;
+        let came_behind = hash.is_some_and(|hash| self.behind.came(&key, hash)) && pending.ended;
         if alone {
             self.hand_on(key, Completion::Standalone, now, out);
         } else if last || came_behind {
@@ -333,45 +350,50 @@ impl Reassembler {
         }
     }
 
+    /// The first record of an event has come.
     fn begin(&mut self, key: Key, standing: Standing, now: KtimeNs) {
         self.counts.begun += 1;
         let id = self.counts.begun;
         let may_stand_alone = standing == Standing::Either;
+        if standing != Standing::Alone {
+            self.sweep();
+            let ticket = Ticket {
+                key,
+                id,
+                begun: now,
+            };
+            self.by_age.push_back(ticket);
+            if may_stand_alone {
+                self.in_grace.push_back(ticket);
+            }
+        }
         let pending = Pending {
             id,
-            records: Vec::new(),
-            hashes: Vec::new(),
+            records: self.spare.records(),
+            hashes: self.spare.hashes(),
             bytes: 0,
             first_read: now,
-            late: self.handed_on.get(&key).is_some(),
+            late: false,
             may_stand_alone,
             ended: false,
             mirrored: None,
         };
         self.pending.insert(key, pending);
-        if standing == Standing::Alone {
+    }
+
+    /// Most events end long before their time: removes their tickets before they pile up.
+    fn sweep(&mut self) {
+        if self.by_age.len().max(self.in_grace.len()) <= 2 * self.pending.len() + 1024 {
             return;
         }
-        let ticket = Ticket {
-            key,
-            id,
-            begun: now,
+        let pending = &self.pending;
+        let live = |ticket: &Ticket| {
+            let event = pending.get(&ticket.key);
+            event.is_some_and(|event| event.id == ticket.id)
         };
-        self.by_age.push_back(ticket);
-        if may_stand_alone {
-            self.in_grace.push_back(ticket);
-        }
-        // Most events end long before their time; sweep their tickets before they pile up.
-        if self.by_age.len().max(self.in_grace.len()) > 2 * self.pending.len() + 1024 {
-            let pending = &self.pending;
-            let live = |ticket: &Ticket| {
-                let event = pending.get(&ticket.key);
-                event.is_some_and(|event| event.id == ticket.id)
-            };
-            self.by_age.retain(live);
-            self.in_grace.retain(live);
-            self.ended.retain(live);
-        }
+        self.by_age.retain(live);
+        self.in_grace.retain(live);
+        self.ended.retain(live);
     }
 
     /// The oldest event in flight; its ticket is used up.
@@ -403,6 +425,7 @@ impl Reassembler {
         };
         *count += 1;
         self.handed_on.remember(key, &pending.hashes);
+        self.spare.keep_hashes(pending.hashes);
         out.push(AuditEvent {
             stamp: key.stamp,
             records: pending.records,
@@ -427,7 +450,7 @@ impl Reassembler {
 }
 
 impl Pending {
-    fn has(&self, record: &Record, hash: u64) -> bool {
+    fn has(&self, record: &Record<'_>, hash: u64) -> bool {
         std::iter::zip(&self.hashes, &self.records).any(|(seen, other)| {
             *seen == hash && other.record_type == record.record_type && other.body == record.body
         })
@@ -441,18 +464,18 @@ impl Pending {
             .any(|record| types.contains(&record.record_type))
     }
 
-    fn add(&mut self, record: Record, hash: u64) {
+    fn add(&mut self, record: &Record<'_>, hash: Option<u64>) {
         self.may_stand_alone &= record.record_type.standing() == Standing::Either;
         if let Provenance::Mirror(cause) = record.provenance {
             self.mirrored = self.mirrored.or(Some(cause));
         }
-        self.bytes += weight(&record);
-        self.hashes.push(hash);
+        self.bytes += weight(record);
+        self.hashes.extend(hash);
         self.records.push(record);
     }
 }
 
 /// What a record takes in memory, about.
-fn weight(record: &Record) -> usize {
-    size_of::<Record>() + record.body.len() + record.enrichment.as_deref().map_or(0, <[u8]>::len)
+fn weight(record: &Record<'_>) -> usize {
+    size_of::<Record<'_>>() + record.body.len() + record.enrichment.map_or(0, <[u8]>::len)
 }

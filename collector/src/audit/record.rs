@@ -41,20 +41,21 @@ pub enum Provenance {
     Mirror(Cause),
 }
 
-/// One audit message: a type, a stamp, a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+/// One audit message: a type, a stamp, a body. It borrows from what it was read from, or from the
+/// [`Records`](crate::audit::event::Records) that keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
     /// The type, from the netlink header or from `type=` of a log line.
     pub record_type: RecordType,
     /// Time and serial.
     pub stamp: Stamp,
     /// `node=` of a log line; records from netlink have none.
-    pub node: Option<Box<[u8]>>,
+    pub node: Option<&'a [u8]>,
     /// The text after `audit(…): `, as the kernel wrote it, without a trailing newline. In an enriched log the
     /// part after the 0x1d separator is not in here but in `enrichment`.
-    pub body: Box<[u8]>,
+    pub body: &'a [u8],
     /// What an enriched log adds behind 0x1d (`ARCH=x86_64 SYSCALL=openat AUID="root" …`).
-    pub enrichment: Option<Box<[u8]>>,
+    pub enrichment: Option<&'a [u8]>,
     /// How it came.
     pub provenance: Provenance,
 }

@@ -5,17 +5,19 @@
 //! a cut record must not turn into zeros. Formats: kernel/auditsc.c `audit_log_exit` and `audit_log_task_info`.
 
 mod execve;
+mod name;
 mod uring;
 
 pub use execve::ExecveFields;
 pub use uring::UringFields;
 
-use crate::audit::fields::{Value, decode_hex, decode_untrusted};
+use crate::audit::fields::{Text, Value, is_hex, name_number};
 use crate::audit::record::{Record, RecordType};
+use crate::audit::rules::KEY_SEPARATOR;
 
 /// A SYSCALL record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyscallFields {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyscallFields<'a> {
     /// `AUDIT_ARCH_*`.
     pub arch: u32,
     /// The call's number on that architecture.
@@ -52,22 +54,22 @@ pub struct SyscallFields {
     /// File system group id.
     pub fsgid: u32,
     /// The controlling terminal; none for `(none)`.
-    pub tty: Option<Vec<u8>>,
+    pub tty: Option<Text<'a>>,
     /// Session id; [`u32::MAX`] where unset.
     pub session: u32,
     /// The task's name, 15 bytes at most; none where the record was cut before it.
-    pub comm: Option<Vec<u8>>,
+    pub comm: Option<Text<'a>>,
     /// The executable's path; none for a task without one.
-    pub exe: Option<Vec<u8>>,
+    pub exe: Option<Text<'a>>,
     /// The security context, as a single LSM prints it; none where none does.
-    pub subject: Option<Vec<u8>>,
-    /// The keys of the rule that matched.
-    pub keys: Vec<Vec<u8>>,
+    pub subject: Option<Text<'a>>,
+    /// The keys of the rule that matched, for [`split_keys`]; none where it has none.
+    pub keys: Option<Text<'a>>,
 }
 
-impl SyscallFields {
+impl<'a> SyscallFields<'a> {
     /// Reads a SYSCALL record.
-    pub fn from_record(record: &Record) -> Option<Self> {
+    pub fn from_record(record: Record<'a>) -> Option<Self> {
         if record.record_type != RecordType::SYSCALL {
             return None;
         }
@@ -76,37 +78,36 @@ impl SyscallFields {
         let (mut ppid, mut pid, mut auid, mut uid, mut gid) = (None, None, None, None, None);
         let (mut euid, mut suid, mut fsuid) = (None, None, None);
         let (mut egid, mut sgid, mut fsgid) = (None, None, None);
-        let (mut tty, mut comm, mut exe, mut subject) = (None, None, None, None);
-        let mut keys = Vec::new();
+        let (mut tty, mut comm, mut exe, mut subject, mut keys) = (None, None, None, None, None);
         for field in record.fields() {
             let value = field.value;
-            match field.name {
-                b"arch" => arch = value.as_hex_u64().and_then(|arch| arch.try_into().ok()),
-                b"syscall" => syscall = value.as_u64().and_then(|call| call.try_into().ok()),
-                b"success" => success = yes_or_no(value),
-                b"exit" => exit = value.as_i64(),
-                b"a0" => args[0] = value.as_hex_u64(),
-                b"a1" => args[1] = value.as_hex_u64(),
-                b"a2" => args[2] = value.as_hex_u64(),
-                b"a3" => args[3] = value.as_hex_u64(),
-                b"items" => items = value.as_u64().and_then(|items| items.try_into().ok()),
-                b"ppid" => ppid = value.as_id(),
-                b"pid" => pid = value.as_id(),
-                b"auid" => auid = value.as_id(),
-                b"uid" => uid = value.as_id(),
-                b"gid" => gid = value.as_id(),
-                b"euid" => euid = value.as_id(),
-                b"suid" => suid = value.as_id(),
-                b"fsuid" => fsuid = value.as_id(),
-                b"egid" => egid = value.as_id(),
-                b"sgid" => sgid = value.as_id(),
-                b"fsgid" => fsgid = value.as_id(),
-                b"tty" => tty = decoded(b"tty", value),
-                b"ses" => session = value.as_id(),
-                b"comm" => comm = decoded(b"comm", value),
-                b"exe" => exe = decoded(b"exe", value),
-                b"subj" => subject = decoded(b"subj", value),
-                b"key" => keys = split_keys(value),
+            match name_number(field.name) {
+                name::ARCH => arch = value.as_hex_u64().and_then(|arch| arch.try_into().ok()),
+                name::SYSCALL => syscall = value.as_u64().and_then(|call| call.try_into().ok()),
+                name::SUCCESS => success = yes_or_no(value),
+                name::EXIT => exit = value.as_i64(),
+                name::A0 => args[0] = value.as_hex_u64(),
+                name::A1 => args[1] = value.as_hex_u64(),
+                name::A2 => args[2] = value.as_hex_u64(),
+                name::A3 => args[3] = value.as_hex_u64(),
+                name::ITEMS => items = value.as_u64().and_then(|items| items.try_into().ok()),
+                name::PPID => ppid = value.as_id(),
+                name::PID => pid = value.as_id(),
+                name::AUID => auid = value.as_id(),
+                name::UID => uid = value.as_id(),
+                name::GID => gid = value.as_id(),
+                name::EUID => euid = value.as_id(),
+                name::SUID => suid = value.as_id(),
+                name::FSUID => fsuid = value.as_id(),
+                name::EGID => egid = value.as_id(),
+                name::SGID => sgid = value.as_id(),
+                name::FSGID => fsgid = value.as_id(),
+                name::TTY => tty = Text::trusted(value),
+                name::SES => session = value.as_id(),
+                name::COMM => comm = Text::untrusted(value),
+                name::EXE => exe = Text::untrusted(value),
+                name::SUBJ => subject = Text::trusted(value),
+                name::KEY => keys = Text::untrusted(value),
                 _ => {}
             }
         }
@@ -138,15 +139,10 @@ impl SyscallFields {
     }
 }
 
-/// The keys in a `key=` value. A rule with several has them joined by 0x01, which makes the kernel write hex.
-pub fn split_keys(value: Value<'_>) -> Vec<Vec<u8>> {
-    decode_untrusted(b"key", value).map_or_else(Vec::new, |joined| {
-        joined
-            .split(|byte| *byte == 1)
-            .filter(|key| !key.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect()
-    })
+/// The keys in what a `key` field says. A rule with several has them joined by 0x01, which makes the kernel write hex.
+pub fn split_keys(joined: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    let keys = joined.split(|byte| *byte == KEY_SEPARATOR);
+    keys.filter(|key| !key.is_empty())
 }
 
 /// What a PATH record says an object was to the call.
@@ -165,12 +161,12 @@ pub enum NameType {
 }
 
 /// A PATH record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathFields {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathFields<'a> {
     /// Its number within the event, from 0.
     pub item: u32,
     /// The path as the call named it, relative to the event's CWD where it is not absolute; none for `(null)`.
-    pub name: Option<Vec<u8>>,
+    pub name: Option<Text<'a>>,
     /// What the object is; none where the lookup found none.
     pub inode: Option<Inode>,
     /// What the object was to the call; none where the record does not say so.
@@ -194,9 +190,9 @@ pub struct Inode {
     pub rdev: (u32, u32),
 }
 
-impl PathFields {
+impl<'a> PathFields<'a> {
     /// Reads a PATH record.
-    pub fn from_record(record: &Record) -> Option<Self> {
+    pub fn from_record(record: Record<'a>) -> Option<Self> {
         if record.record_type != RecordType::PATH {
             return None;
         }
@@ -205,17 +201,17 @@ impl PathFields {
         let (mut ouid, mut ogid, mut rdev) = (None, None, None);
         for field in record.fields() {
             let value = field.value;
-            match field.name {
-                b"item" => item = value.as_u64().and_then(|item| item.try_into().ok()),
-                b"name" => name = decoded(b"name", value),
-                b"inode" => inode = value.as_u64(),
-                b"dev" => dev = device(value),
-                b"mode" => mode = value.as_octal_u64().and_then(|mode| mode.try_into().ok()),
-                b"ouid" => ouid = value.as_id(),
-                b"ogid" => ogid = value.as_id(),
-                b"rdev" => rdev = device(value),
+            match name_number(field.name) {
+                name::ITEM => item = value.as_u64().and_then(|item| item.try_into().ok()),
+                name::NAME => name = Text::untrusted(value),
+                name::INODE => inode = value.as_u64(),
+                name::DEV => dev = device(value),
+                name::MODE => mode = value.as_octal_u64().and_then(|mode| mode.try_into().ok()),
+                name::OUID => ouid = value.as_id(),
+                name::OGID => ogid = value.as_id(),
+                name::RDEV => rdev = device(value),
                 // Linux before 4.3 and some logs call it objtype.
-                b"nametype" | b"objtype" => {
+                name::NAMETYPE | name::OBJTYPE => {
                     nametype = Some(match value.raw() {
                         b"NORMAL" => NameType::Normal,
                         b"PARENT" => NameType::Parent,
@@ -247,29 +243,25 @@ impl PathFields {
 }
 
 /// A SOCKADDR record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SockaddrFields {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SockaddrFields<'a> {
     /// The `struct sockaddr` as the call passed it, in the byte order of the machine.
-    pub saddr: Vec<u8>,
+    pub saddr: Text<'a>,
 }
 
-impl SockaddrFields {
+impl<'a> SockaddrFields<'a> {
     /// Reads a SOCKADDR record.
-    pub fn from_record(record: &Record) -> Option<Self> {
+    pub fn from_record(record: Record<'a>) -> Option<Self> {
         if record.record_type != RecordType::SOCKADDR {
             return None;
         }
         match record.field(b"saddr")? {
-            Value::Bare(hex) => Some(Self {
-                saddr: decode_hex(hex)?,
+            Value::Bare(hex) if is_hex(hex) => Some(Self {
+                saddr: Text::Hex(hex),
             }),
             _ => None,
         }
     }
-}
-
-fn decoded(name: &[u8], value: Value<'_>) -> Option<Vec<u8>> {
-    decode_untrusted(name, value).map(std::borrow::Cow::into_owned)
 }
 
 fn yes_or_no(value: Value<'_>) -> Option<bool> {
@@ -297,15 +289,17 @@ mod tests {
         ppid=10 pid=11 auid=4294967295 uid=1 gid=2 euid=3 suid=4 fsuid=5 egid=6 sgid=7 fsgid=8 tty=(none) \
         ses=4294967295 comm=612062 exe=\"/usr/bin/cat\" subj=unconfined key=";
 
-    fn record(record_type: RecordType, body: &str) -> Record {
-        let text = format!("audit(1.000:1): {body}");
-        netlink_record(record_type.0, text.as_bytes()).unwrap()
+    fn record(record_type: RecordType, body: &str) -> Record<'_> {
+        Record {
+            body: body.as_bytes(),
+            ..netlink_record(record_type.0, b"audit(1.000:1): ").unwrap()
+        }
     }
 
     #[test]
     fn a_syscall_record_is_read_whole() {
         let body = format!("{SYSCALL}\"opens\"");
-        let fields = SyscallFields::from_record(&record(RecordType::SYSCALL, &body)).unwrap();
+        let fields = SyscallFields::from_record(record(RecordType::SYSCALL, &body)).unwrap();
         let expected = SyscallFields {
             arch: 0xc000_003e,
             syscall: 257,
@@ -326,10 +320,10 @@ mod tests {
             fsgid: 8,
             tty: None,
             session: u32::MAX,
-            comm: Some(b"a b".to_vec()),
-            exe: Some(b"/usr/bin/cat".to_vec()),
-            subject: Some(b"unconfined".to_vec()),
-            keys: vec![b"opens".to_vec()],
+            comm: Some(Text::Plain(b"a b")),
+            exe: Some(Text::Plain(b"/usr/bin/cat")),
+            subject: Some(Text::Plain(b"unconfined")),
+            keys: Some(Text::Plain(b"opens")),
         };
         assert_eq!(fields, expected);
     }
@@ -342,8 +336,9 @@ mod tests {
             ("\"one\"", &[b"one"]),
         ] {
             let body = format!("{SYSCALL}{key}");
-            let fields = SyscallFields::from_record(&record(RecordType::SYSCALL, &body)).unwrap();
-            assert_eq!(fields.keys, keys, "{key}");
+            let fields = SyscallFields::from_record(record(RecordType::SYSCALL, &body)).unwrap();
+            let joined = fields.keys.map(Text::decode).unwrap_or_default();
+            assert_eq!(split_keys(&joined).collect::<Vec<_>>(), keys, "{key}");
         }
     }
 
@@ -351,7 +346,7 @@ mod tests {
     fn a_cut_syscall_record_is_none_rather_than_zeros() {
         let body = &SYSCALL[..SYSCALL.find("egid").unwrap()];
         assert_eq!(
-            SyscallFields::from_record(&record(RecordType::SYSCALL, body)),
+            SyscallFields::from_record(record(RecordType::SYSCALL, body)),
             None
         );
     }
@@ -359,7 +354,7 @@ mod tests {
     #[test]
     fn a_task_that_ended_inside_its_call_has_no_result() {
         let body = SYSCALL.replace(" success=no exit=-13", "");
-        let fields = SyscallFields::from_record(&record(RecordType::SYSCALL, &body)).unwrap();
+        let fields = SyscallFields::from_record(record(RecordType::SYSCALL, &body)).unwrap();
         assert_eq!((fields.success, fields.exit), (None, None));
     }
 
@@ -369,7 +364,7 @@ mod tests {
             "type=SYSCALL msg=audit(1.000:1): {SYSCALL}(null)\u{1d}ARCH=x86_64 SYSCALL=openat AUID=\"unset\" UID=\"root\""
         );
         let record = log_line(line.as_bytes()).unwrap();
-        assert_eq!(SyscallFields::from_record(&record).unwrap().uid, 1);
+        assert_eq!(SyscallFields::from_record(record).unwrap().uid, 1);
         let name = record
             .enrichment_fields()
             .find(|field| field.name == b"UID");
@@ -379,15 +374,15 @@ mod tests {
     #[test]
     fn a_path_has_an_inode_only_where_the_lookup_found_one() {
         let found = "item=1 name=\"/dev/sda\" inode=301 dev=00:05 mode=060660 ouid=0 ogid=6 rdev=08:10 nametype=NORMAL cap_fp=0";
-        let path = PathFields::from_record(&record(RecordType::PATH, found)).unwrap();
-        assert_eq!(path.name.as_deref(), Some(&b"/dev/sda"[..]));
+        let path = PathFields::from_record(record(RecordType::PATH, found)).unwrap();
+        assert_eq!(path.name, Some(Text::Plain(b"/dev/sda")));
         let inode = path.inode.unwrap();
         assert_eq!(
             (inode.inode, inode.dev, inode.mode, inode.rdev),
             (301, (0, 5), 0o60660, (8, 16))
         );
         let missing = "item=0 name=(null) nametype=UNKNOWN cap_fp=0";
-        let path = PathFields::from_record(&record(RecordType::PATH, missing)).unwrap();
+        let path = PathFields::from_record(record(RecordType::PATH, missing)).unwrap();
         assert_eq!(
             (path.name, path.inode, path.nametype),
             (None, None, Some(NameType::Unknown))
@@ -397,10 +392,13 @@ mod tests {
     #[test]
     fn a_socket_address_is_bytes() {
         let ipv4 = "saddr=020000357F0000350000000000000000";
-        let address = SockaddrFields::from_record(&record(RecordType::SOCKADDR, ipv4)).unwrap();
-        assert_eq!(&address.saddr[..8], [2, 0, 0, 0x35, 127, 0, 0, 0x35]);
+        let address = SockaddrFields::from_record(record(RecordType::SOCKADDR, ipv4)).unwrap();
         assert_eq!(
-            SockaddrFields::from_record(&record(RecordType::SOCKADDR, "saddr=0200003")),
+            address.saddr.decode()[..8],
+            [2, 0, 0, 0x35, 127, 0, 0, 0x35]
+        );
+        assert_eq!(
+            SockaddrFields::from_record(record(RecordType::SOCKADDR, "saddr=0200003")),
             None
         );
     }

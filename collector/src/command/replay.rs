@@ -162,7 +162,7 @@ impl Replay {
         };
         let mut reader = CaptureReader::new(input).map_err(error)?;
         let mut offset = reader.header().offset;
-        for frame in &mut reader {
+        while let Some(frame) = reader.next() {
             match frame.map_err(error)? {
                 Frame::Clock {
                     offset: stepped, ..
@@ -175,6 +175,7 @@ impl Replay {
                         self.core
                             .datagram(datagram.message_type, datagram.payload, self.now);
                     }
+                    reader.recycle(captured);
                 }
             }
             self.core.tick(self.now, offset);
@@ -184,12 +185,15 @@ impl Replay {
     }
 
     fn write(&mut self, out: &mut impl Write) -> Result<(), ReplayError> {
-        for output in self.core.outputs() {
+        let mut written = Ok(());
+        self.core.each_output(|output| {
             self.line.clear();
-            self.renderer.render(&output, &mut self.line);
-            out.write_all(&self.line).map_err(ReplayError::Write)?;
-        }
-        Ok(())
+            self.renderer.render(output, &mut self.line);
+            if written.is_ok() {
+                written = out.write_all(&self.line);
+            }
+        });
+        written.map_err(ReplayError::Write)
     }
 }
 
@@ -215,7 +219,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn instant(record: &Record) -> KtimeNs {
+fn instant(record: &Record<'_>) -> KtimeNs {
     KtimeNs(record.stamp.time.0.saturating_mul(1_000_000))
 }
 

@@ -64,7 +64,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn of(event: &AuditEvent, fields: Option<&SyscallFields>) -> Self {
+    pub(super) fn of(event: &AuditEvent, fields: Option<&SyscallFields<'_>>) -> Self {
         let mut content = Self::default();
         let mut n_paths = 0;
         for record in &event.records {
@@ -74,12 +74,15 @@ impl Content {
                     // The kernel adds the parent directory of what is created; the caller did not name it.
                     let path = PathFields::from_record(record)
                         .filter(|path| path.nametype != Some(NameType::Parent));
-                    content.paths.extend(path.and_then(|path| path.name));
+                    let name = path.and_then(|path| path.name);
+                    content
+                        .paths
+                        .extend(name.map(|name| name.decode().into_owned()));
                 }
                 RecordType::CWD => content.cwd = record.decoded(b"cwd").map(Cow::into_owned),
                 RecordType::SOCKADDR => {
-                    content.sockaddr =
-                        SockaddrFields::from_record(record).map(|fields| fields.saddr);
+                    content.sockaddr = SockaddrFields::from_record(record)
+                        .map(|fields| fields.saddr.decode().into_owned());
                 }
                 RecordType::EXECVE => content.executed = true,
                 _ => {}

@@ -29,7 +29,7 @@ impl MatchKey {
     }
 
     /// The key of a SYSCALL record.
-    pub fn of_record(fields: &SyscallFields) -> Self {
+    pub fn of_record(fields: &SyscallFields<'_>) -> Self {
         Self {
             tgid: fields.pid,
             arch: fields.arch,

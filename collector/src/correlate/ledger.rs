@@ -19,9 +19,12 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Of an observed call; `keys` are those of the rule that asks for it.
-    pub(super) fn new(observation: &Observation, keys: Option<&[impl AsRef<[u8]>]>) -> Self {
+    pub(super) fn new<'a>(
+        observation: &Observation,
+        keys: Option<impl IntoIterator<Item = &'a [u8]>>,
+    ) -> Self {
         let key = keys.map(|keys| {
-            let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+            let keys: Vec<&[u8]> = keys.into_iter().collect();
             let mut joined = keys.join(&1);
             joined.truncate(Crosscheck::KEY_BYTES);
             joined
@@ -31,6 +34,12 @@ impl Subject {
             call: (observation.arch, observation.syscall),
             uid: observation.credentials.uid,
         }
+    }
+
+    /// The same, with the keys of a rule.
+    pub(super) fn of_rule(observation: &Observation, keys: Option<&[Box<[u8]>]>) -> Self {
+        let keys = keys.map(|keys| keys.iter().map(|key| &**key));
+        Self::new(observation, keys)
     }
 }
 

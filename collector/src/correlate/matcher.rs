@@ -36,7 +36,7 @@ use crate::correlate::serials::Serials;
 use crate::correlate::unexplained;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
 use crate::correlate::witness::{Rules, Witness};
-use crate::event::{Cause, LossUnit, MatchedBy, Output, State, StateChange};
+use crate::event::{Cause, Event, LossUnit, MatchedBy, Output, State, StateChange};
 use crate::probe::hooks::Level;
 use crate::probe::observation::{Extent, Observation};
 use crate::probe::settle::Settled;
@@ -66,6 +66,9 @@ pub struct Correlator {
     losses: Losses,
     latency: Histogram,
     wait: Histogram,
+    /// Done with, for their memory.
+    #[expect(clippy::vec_box, reason = "what is kept is the boxes")]
+    spare_events: Vec<Box<Event>>,
 }
 
 impl Correlator {
@@ -79,6 +82,8 @@ impl Correlator {
     const RACE: Duration = Duration::from_millis(1);
     /// Longer than it takes two polls to come.
     const POLL_WAIT: Duration = Duration::from_secs(3);
+    /// How many events' memory is kept for later ones.
+    const SPARE_EVENTS: usize = 512;
     /// After so long without a loss of observations, nothing from before can be in doubt any more.
     const CERTAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -106,6 +111,7 @@ impl Correlator {
             losses: Losses::default(),
             latency: Histogram::default(),
             wait: Histogram::default(),
+            spare_events: Vec::new(),
         }
     }
 
@@ -173,6 +179,7 @@ impl Correlator {
     }
 
     /// An event of the audit stream.
+    #[inline(never)] // A stage: its instructions are counted apart (`cargo xtask instructions`).
     pub fn audit_event(&mut self, event: AuditEvent, now: KtimeNs, out: &mut Vec<Output>) {
         let part = if event.completion == Completion::Late {
             self.next_late_part()
@@ -223,8 +230,8 @@ impl Correlator {
         }
         // An event that lacks records waits until those that have them have had the first choice.
         self.waiting.insert(WaitingEvent {
+            key: fields.as_ref().map(MatchKey::of_record),
             event,
-            fields,
             content,
             part,
             stamp,
@@ -235,6 +242,13 @@ impl Correlator {
         {
             self.lose(Cause::WindowFull, 1, LossUnit::Events, now);
             self.settle_waiting(oldest, now, out);
+        }
+    }
+
+    /// Takes the memory of an event back that nobody needs any more.
+    pub fn recycle(&mut self, event: Box<Event>) {
+        if self.spare_events.len() < Self::SPARE_EVENTS {
+            self.spare_events.push(event);
         }
     }
 
@@ -543,7 +557,7 @@ impl Correlator {
     fn may_have_observation(
         &self,
         event: &AuditEvent,
-        fields: Option<&SyscallFields>,
+        fields: Option<&SyscallFields<'_>>,
         stamp: KtimeNs,
         now: KtimeNs,
     ) -> bool {
@@ -590,13 +604,13 @@ impl Correlator {
 }
 
 /// Whether a record is of the kernel and of no call.
-fn stands_alone(record: &Record) -> bool {
+fn stands_alone(record: Record<'_>) -> bool {
     let record_type = record.record_type;
     record_type.stands_alone() && !record_type.is_from_daemon() && !record_type.is_from_collector()
 }
 
 /// Whether an event may be the part of a call's of which there are copies.
 fn is_copied_part(event: &AuditEvent) -> bool {
-    let inside = |record: &Record| !record.record_type.stands_alone();
+    let inside = |record: Record<'_>| !record.record_type.stands_alone();
     event.mirrored.is_some() && event.records.iter().all(inside)
 }

@@ -93,7 +93,7 @@ pub(super) fn is_part_of_call(event: &AuditEvent) -> bool {
         && event.records.iter().all(is_operation)
 }
 
-fn is_operation(record: &Record) -> bool {
+fn is_operation(record: Record<'_>) -> bool {
     record.record_type == RecordType::URINGOP
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::audit::event::AuditEvent;
 use crate::audit::record::Stamp;
-use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
 use crate::correlate::fragment::{self, Content};
 use crate::correlate::key::MatchKey;
@@ -13,8 +12,8 @@ use crate::correlate::key::MatchKey;
 #[derive(Debug)]
 pub(super) struct WaitingEvent {
     pub(super) event: AuditEvent,
-    /// Its SYSCALL record, where that record came.
-    pub(super) fields: Option<SyscallFields>,
+    /// What its SYSCALL record says, where that record came.
+    pub(super) key: Option<MatchKey>,
     /// What its records say of the call.
     pub(super) content: Content,
     /// 0, or the number of the late part.
@@ -43,11 +42,8 @@ impl Waiting {
     pub(super) fn insert(&mut self, waiting: WaitingEvent) {
         let number = self.next;
         self.next += 1;
-        if let Some(fields) = &waiting.fields {
-            self.by_key
-                .entry(MatchKey::of_record(fields))
-                .or_default()
-                .push_back(number);
+        if let Some(key) = waiting.key {
+            self.by_key.entry(key).or_default().push_back(number);
         }
         self.by_stamp.insert(waiting.event.stamp, number);
         self.by_time.insert((waiting.stamp, number));
@@ -111,15 +107,14 @@ impl Waiting {
         let waiting = self.events.remove(&number)?;
         self.by_stamp.remove(&waiting.event.stamp);
         self.by_time.remove(&(waiting.stamp, number));
-        if let Some(fields) = &waiting.fields {
-            let key = MatchKey::of_record(fields);
-            if let Some(queue) = self.by_key.get_mut(&key) {
-                if let Some(at) = queue.iter().position(|other| *other == number) {
-                    queue.remove(at);
-                }
-                if queue.is_empty() {
-                    self.by_key.remove(&key);
-                }
+        if let Some(key) = waiting.key
+            && let Some(queue) = self.by_key.get_mut(&key)
+        {
+            if let Some(at) = queue.iter().position(|other| *other == number) {
+                queue.remove(at);
+            }
+            if queue.is_empty() {
+                self.by_key.remove(&key);
             }
         }
         while self

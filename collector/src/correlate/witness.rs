@@ -18,7 +18,7 @@ pub trait Watch {
     /// Whether a call of this number can produce an observation.
     fn covers(&self, arch: u32, syscall: u32) -> bool;
     /// What the rules in force say of a call the kernel reported; none where no rule asks for it.
-    fn judge_record(&self, fields: &SyscallFields) -> Option<Verdict>;
+    fn judge_record(&self, fields: &SyscallFields<'_>) -> Option<Verdict>;
     /// What the rules in force say of an observed call; none where no rule asks for it.
     fn judge_observation(&self, observation: &Observation) -> Option<Verdict>;
     /// What all that is known of an observed call says of a *maybe*.
@@ -92,7 +92,7 @@ impl Witness {
             && self.detached.is_none_or(|detached| stamp <= detached)
     }
 
-    pub(super) fn watches(&self, fields: &SyscallFields) -> bool {
+    pub(super) fn watches(&self, fields: &SyscallFields<'_>) -> bool {
         // The hooks see every call that the kernel reports.
         !self.exempt.contains(&fields.pid)
             && (self.level == Level::AuditHooks
@@ -102,7 +102,7 @@ impl Witness {
     /// Whether, and how surely, the witness should have seen a call it did not; none where that cannot be said.
     pub(super) fn should_have_seen(
         &self,
-        fields: &SyscallFields,
+        fields: &SyscallFields<'_>,
         stamp: KtimeNs,
         read: KtimeNs,
     ) -> Option<Verdict> {

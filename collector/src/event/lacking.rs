@@ -1,5 +1,7 @@
 //! Which of the kernel's records a call's event lacks.
 
+use smallvec::SmallVec;
+
 use crate::audit::arch::Arch;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::{Record, RecordType};
@@ -21,7 +23,7 @@ pub struct Announced {
 
 impl Announced {
     /// What `record`, the SYSCALL record of an observed call, says.
-    pub fn of(record: &Record, seen: &Observation) -> Self {
+    pub fn of(record: Record<'_>, seen: &Observation) -> Self {
         let items = record.field(b"items").and_then(|items| items.as_u64());
         Self {
             arch: seen.arch,
@@ -32,6 +34,9 @@ impl Announced {
     }
 }
 
+/// Types of records, each once.
+pub type Lacks = SmallVec<[RecordType; 6]>;
+
 /// The types of records of which there are fewer than the SYSCALL record (`announced`, none where that is lacking itself) or the
 /// observation tell of, and which no rule keeps out. Empty for an event of no call, and for records that came after their
 /// event. Whether CWD or PROCTITLE is lacking cannot be told: rules often exclude them in a way that is not known here.
@@ -40,15 +45,15 @@ pub fn lacking(
     seen: Option<&Observation>,
     announced: Option<&Announced>,
     is_excluded: impl Fn(RecordType) -> bool,
-) -> Vec<RecordType> {
+) -> Lacks {
     let count = |wanted| {
-        let is_one = |record: &&Record| record.record_type == wanted;
+        let is_one = |record: &Record<'_>| record.record_type == wanted;
         audit.records.iter().filter(is_one).count()
     };
-    let inside = |record: &Record| record.record_type.standing() == Standing::Inside;
+    let inside = |record: Record<'_>| record.record_type.standing() == Standing::Inside;
     let of_a_call = seen.is_some() || audit.records.iter().any(inside);
     if !of_a_call || audit.completion == Completion::Late {
-        return Vec::new();
+        return Lacks::new();
     }
     let ended = match audit.completion {
         Completion::Eoe | Completion::Standalone => true,
@@ -87,7 +92,7 @@ pub fn lacking(
 pub fn lacks_foreign_record(audit: &AuditEvent, seen: &Observation) -> bool {
     // Up to Linux 5.17 the kernel wrote those of the clock while the call went on (kernel/audit.c `audit_ntp_log`).
     let of_the_clock = [RecordType::TIME_INJOFFSET, RecordType::TIME_ADJNTPVAL];
-    let is_foreign = |record: &Record| {
+    let is_foreign = |record: Record<'_>| {
         let of = record.record_type;
         of.standing() == Standing::Either || of_the_clock.contains(&of)
     };
@@ -120,10 +125,10 @@ mod tests {
     use crate::output::testing;
     use crate::probe::observation::{Captured, Report};
 
-    fn event(records: &[(u16, &str)], completion: Completion) -> AuditEvent {
-        let record = |(of, body): &(u16, &str)| {
-            let text = format!("audit(1700000000.000:5): {body}");
-            netlink_record(*of, text.as_bytes()).unwrap()
+    fn event(records: &[(u16, &'static str)], completion: Completion) -> AuditEvent {
+        let record = |(of, body): &(u16, &'static str)| Record {
+            body: body.as_bytes(),
+            ..netlink_record(*of, b"audit(1700000000.000:5): ").unwrap()
         };
         AuditEvent {
             stamp: Stamp {
@@ -160,7 +165,7 @@ mod tests {
         let call = of_call("connect", 0);
         let bare = event(&[(1300, "items=0")], Completion::Eoe);
         let lacks = |audit: &AuditEvent, seen: &Observation| {
-            lacking(audit, Some(seen), Some(&call), |_| false)
+            lacking(audit, Some(seen), Some(&call), |_| false).to_vec()
         };
         assert_eq!(lacks(&bare, &connecting(0)), [RecordType::SOCKADDR]);
         let refused = connecting(-111);
@@ -174,17 +179,17 @@ mod tests {
         assert_eq!(lacks(&whole, &connecting(0)), []);
         let excluded = |of| of == RecordType::SOCKADDR;
         assert_eq!(
-            lacking(&bare, Some(&connecting(0)), Some(&call), excluded),
+            lacking(&bare, Some(&connecting(0)), Some(&call), excluded).to_vec(),
             []
         );
-        assert_eq!(lacking(&bare, None, Some(&call), |_| false), []);
+        assert!(lacking(&bare, None, Some(&call), |_| false).is_empty());
     }
 
     #[test]
     fn the_directory_of_message_queues_has_no_record() {
         let path = (1302, "item=0 name=\"queue\"");
         let opened = event(&[(1300, ""), path], Completion::Eoe);
-        let lacks = |call| lacking(&opened, None, Some(&call), |_| false);
+        let lacks = |call| lacking(&opened, None, Some(&call), |_| false).to_vec();
         assert_eq!(lacks(of_call("mq_open", 2)), []);
         assert_eq!(lacks(of_call("mq_open", 3)), [RecordType::PATH]);
         assert_eq!(lacks(of_call("openat", 2)), [RecordType::PATH]);
@@ -195,11 +200,11 @@ mod tests {
     fn without_an_end_or_a_beginning_nothing_is_guessed_of_the_rest() {
         let rest = event(&[(1307, "cwd=\"/\"")], Completion::Timeout);
         let lacks = lacking(&rest, Some(&connecting(0)), None, |_| false);
-        assert_eq!(lacks, [RecordType::EOE, RecordType::SYSCALL]);
+        assert_eq!(lacks.to_vec(), [RecordType::EOE, RecordType::SYSCALL]);
         let message = event(&[(1112, "pid=1")], Completion::Standalone);
-        assert_eq!(lacking(&message, None, None, |_| false), []);
+        assert!(lacking(&message, None, None, |_| false).is_empty());
         let late = event(&[(1307, "cwd=\"/\"")], Completion::Late);
-        assert_eq!(lacking(&late, Some(&connecting(0)), None, |_| false), []);
+        assert!(lacking(&late, Some(&connecting(0)), None, |_| false).is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::digits;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, EventId, Loss, LossUnit, Output, State, StateChange};
 use crate::output::identity::Identity;
+use event::Scratch;
 use writer::Object;
 
 /// The schema's version, the `v` of every line.
@@ -25,6 +26,7 @@ const VERSION: u32 = 1;
 pub struct JsonRenderer {
     identity: Identity,
     users: Option<UserNames>,
+    scratch: Scratch,
     /// Counts loss and state lines, for their ids.
     told: u64,
 }
@@ -35,6 +37,7 @@ impl JsonRenderer {
         Self {
             identity,
             users,
+            scratch: Scratch::default(),
             told: 0,
         }
     }
@@ -63,15 +66,15 @@ impl JsonRenderer {
             }
         }
         line.written("time", |out| append_rfc3339(event.time, out));
-        let mut records = event.audit.iter().flat_map(|audit| &audit.records);
-        match records.next().and_then(|record| record.node.as_deref()) {
+        let first = event.audit.as_ref().and_then(|audit| audit.records.first());
+        match first.and_then(|record| record.node) {
             Some(node) => line.bytes("host", node),
             None => line.string("host", &self.identity.host),
         }
         if let Some(earlier) = event.supersedes {
             line.written("supersedes", |out| self.id(earlier).append(out));
         }
-        event::write(event, self.users.as_mut(), line);
+        event::write(event, self.users.as_mut(), &mut self.scratch, line);
     }
 
     fn loss(&mut self, loss: &Loss, line: &mut Object<'_>) {

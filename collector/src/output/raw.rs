@@ -54,12 +54,12 @@ impl RawRenderer {
     fn event(&self, event: &Event, out: &mut Vec<u8>) {
         if let Some(audit) = &event.audit {
             for record in &audit.records {
-                write_log_line(record, out);
+                write_log_line(&record, out);
             }
             if audit.completion == Completion::Eoe {
-                let node = audit.records.first().and_then(|record| record.node.clone());
+                let node = audit.records.first().and_then(|record| record.node);
                 let Stamp { time, serial } = audit.stamp;
-                let eoe = own(RecordType::EOE, time, Some(serial), Vec::new());
+                let eoe = own(RecordType::EOE, time, Some(serial), b"");
                 write_log_line(&Record { node, ..eoe }, out);
             }
             // Where all records came from is told beside them.
@@ -97,7 +97,7 @@ impl RawRenderer {
         if let Some(keys) = event.rule_keys.as_ref().filter(|keys| !keys.is_empty()) {
             body.untrusted("key", &keys.join(&[0x01][..]));
         }
-        let record = own(GIVEN_BACK, event.time, event.serial, body.0);
+        let record = own(GIVEN_BACK, event.time, event.serial, &body.0);
         write_log_line(&record, out);
     }
 }
@@ -132,17 +132,17 @@ fn write_loss(loss: &Loss, out: &mut Vec<u8>) {
         body.display("from", Seconds(from));
         body.display("to", Seconds(to));
     }
-    write_log_line(&own(LOSS, loss.time, None, body.0), out);
+    write_log_line(&own(LOSS, loss.time, None, &body.0), out);
 }
 
 fn write_state(state: &State, out: &mut Vec<u8>) {
     let mut body = Body::new();
     body.word("op", change_name(state.what));
     body.untrusted("message", state.message.as_bytes());
-    write_log_line(&own(STATE, state.time, None, body.0), out);
+    write_log_line(&own(STATE, state.time, None, &body.0), out);
 }
 
-fn own(record_type: RecordType, time: TimeMs, serial: Option<Serial>, body: Vec<u8>) -> Record {
+fn own(record_type: RecordType, time: TimeMs, serial: Option<Serial>, body: &[u8]) -> Record<'_> {
     Record {
         record_type,
         stamp: Stamp {
@@ -150,7 +150,7 @@ fn own(record_type: RecordType, time: TimeMs, serial: Option<Serial>, body: Vec<
             serial: serial.unwrap_or(Serial(0)),
         },
         node: None,
-        body: body.into_boxed_slice(),
+        body,
         enrichment: None,
         provenance: Provenance::Stream,
     }

@@ -36,6 +36,7 @@ impl Renderer {
     }
 
     /// Appends the lines of `output`.
+    #[inline(never)] // A stage: its instructions are counted apart (`cargo xtask instructions`).
     pub fn render(&mut self, output: &Output, out: &mut Vec<u8>) {
         match self {
             Self::Json(renderer) => renderer.render(output, out),

@@ -57,7 +57,7 @@ pub(crate) fn audit_event_of(records: &[(u16, &[u8])], completion: Completion) -
                 record_type: RecordType(*record_type),
                 stamp,
                 node: None,
-                body: (*body).into(),
+                body,
                 enrichment: None,
                 provenance: Provenance::Stream,
             })

@@ -88,14 +88,14 @@ impl Receiver {
     /// When the canary that `event` is was sent; none where it is none of ours.
     pub(super) fn sent_at(&self, event: &Event) -> Option<KtimeNs> {
         let records = &event.audit.as_ref()?.records;
-        records.iter().find_map(|record| self.sent_in(record))
+        records.iter().find_map(|record| self.sent_in(&record))
     }
 
-    fn sent_in(&self, record: &Record) -> Option<KtimeNs> {
+    fn sent_in(&self, record: &Record<'_>) -> Option<KtimeNs> {
         if record.record_type != RecordType::USER {
             return None;
         }
-        let begin = memchr::memmem::find(&record.body, self.marker.as_bytes())?;
+        let begin = memchr::memmem::find(record.body, self.marker.as_bytes())?;
         let own = record.field(b"pid")?.as_u64() == Some(u64::from(std::process::id()));
         let text = std::str::from_utf8(&record.body[begin + self.marker.len()..]).ok()?;
         let (_, at) = text.split_once(" at=")?;
@@ -126,8 +126,11 @@ mod tests {
     use super::*;
     use crate::audit::parse::netlink_record;
 
-    fn record(body: &str) -> Record {
-        netlink_record(1005, format!("audit(1700000000.001:7): {body}").as_bytes()).unwrap()
+    fn record(body: &str) -> Record<'_> {
+        Record {
+            body: body.as_bytes(),
+            ..netlink_record(1005, b"audit(1700000000.001:7): ").unwrap()
+        }
     }
 
     #[test]

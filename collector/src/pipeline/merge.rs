@@ -1,6 +1,5 @@
 //! The task around the core: takes what the readers and the control thread bring, hands lines to the sink, publishes the account.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -394,19 +393,17 @@ impl Merge {
         }
         let mut canaries = Vec::new();
         let mut all_queued = true;
-        for output in self.core.outputs() {
-            if let Output::Event(event) = &output {
-                for key in rule_keys(event).iter() {
-                    self.published.rule_events.count(key);
-                }
+        self.core.each_output(|output| {
+            if let Output::Event(event) = output {
+                each_rule_key(event, |key| self.published.rule_events.count(key));
                 let canary = self.canary.as_ref();
                 canaries.extend(canary.and_then(|canary| canary.sent_at(event)));
             }
-            self.renderer.render_into(&output, &mut self.batch);
+            self.renderer.render_into(output, &mut self.batch);
             if self.batch.n_bytes() >= BATCH_BYTES {
                 all_queued &= submit(&mut self.sink, &mut self.batch, &self.sink_stopped);
             }
-        }
+        });
         if !self.batch.is_empty() {
             all_queued &= submit(&mut self.sink, &mut self.batch, &self.sink_stopped);
         }
@@ -489,12 +486,12 @@ fn submit(sink: &mut SinkHandle, batch: &mut Batch, stopped: &watch::Sender<bool
 }
 
 /// The keys of the rules that reported a call; none where its event has been counted already, by a line before.
-fn rule_keys(event: &Event) -> Vec<Cow<'_, [u8]>> {
+fn each_rule_key(event: &Event, each: impl FnMut(&[u8])) {
     let is_first = !matches!(event.id, EventId::Audit { part: 1.., .. });
     if !is_first || event.supersedes.is_some() {
-        return Vec::new();
+        return;
     }
-    let of_call = |record: &&Record| {
+    let of_call = |record: &Record<'_>| {
         matches!(
             record.record_type,
             RecordType::SYSCALL | RecordType::URINGOP
@@ -502,24 +499,19 @@ fn rule_keys(event: &Event) -> Vec<Cow<'_, [u8]>> {
     };
     let records = event.audit.iter().flat_map(|audit| &audit.records);
     let call = records.into_iter().find(of_call);
-    match call {
-        Some(call) => match call.decoded(b"key") {
-            Some(keys) => keys
-                .split(|byte| *byte == KEY_SEPARATOR)
-                .map(|key| Cow::Owned(key.to_vec()))
-                .collect(),
-            None => Vec::new(),
-        },
+    match call.map(|call| call.decoded(b"key")) {
+        Some(Some(keys)) => keys.split(|byte| *byte == KEY_SEPARATOR).for_each(each),
+        Some(None) => {}
         None => {
             let keys = event.rule_keys.iter().flatten();
-            keys.map(|key| Cow::Borrowed(&**key)).collect()
+            keys.map(|key| &**key).for_each(each);
         }
     }
 }
 
 /// Whether a CONFIG_CHANGE record tells of rules and not of settings: `op=add_rule`, `remove_rule`, `updated_rules`,
 /// `autoremove_rule` (kernel/audit.c, auditfilter.c, audit_watch.c, audit_tree.c, audit_fsnotify.c).
-fn speaks_of_rules(record: &Record) -> bool {
+fn speaks_of_rules(record: &Record<'_>) -> bool {
     record
         .field(b"op")
         .is_none_or(|op| memchr::memmem::find(op.raw(), b"rule").is_some())

@@ -16,7 +16,7 @@ impl Watch for Mirror {
         Mirror::covers(self, Arch(arch), syscall)
     }
 
-    fn judge_record(&self, fields: &SyscallFields) -> Option<Verdict> {
+    fn judge_record(&self, fields: &SyscallFields<'_>) -> Option<Verdict> {
         let facts = facts_of_record(fields);
         self.judge(Arch(fields.arch), fields.syscall, &facts)
             .verdict
@@ -47,7 +47,7 @@ impl Watch for Mirror {
 }
 
 /// The facts a SYSCALL record carries.
-fn facts_of_record(fields: &SyscallFields) -> Facts {
+fn facts_of_record(fields: &SyscallFields<'_>) -> Facts {
     let mut facts = Facts::default();
     for (fact, value) in [
         (Fact::One, 1),

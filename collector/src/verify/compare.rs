@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::table::{self, Example, Place, Table};
+use crate::audit::event::Records;
 use crate::audit::fields::Value;
 use crate::audit::record::{Record, RecordType};
 use crate::audit::types::Standing;
 use crate::rebuild::{Field, Rebuilt, RebuiltRecord};
 
 /// Compares the records of a call named `call`, which came whole and with their end-of-event record.
-pub(super) fn compare(call: &str, records: &[Record], rebuilt: &Rebuilt, table: &mut Table) {
+pub(super) fn compare(call: &str, records: &Records, rebuilt: &Rebuilt, table: &mut Table) {
     table.events += 1;
     let mut comparison = Comparison { call, table };
     let mut ordered = true;
@@ -21,7 +22,7 @@ pub(super) fn compare(call: &str, records: &[Record], rebuilt: &Rebuilt, table: 
             comparison.identical(table::record(RecordType::EOE));
             continue;
         }
-        let Some(at) = counterpart(ours, records, &taken) else {
+        let Some((at, theirs)) = counterpart(ours, records, &taken) else {
             let place = table::record(ours.record_type);
             comparison.wrong(place, None, Some(&ours.body));
             continue;
@@ -30,7 +31,7 @@ pub(super) fn compare(call: &str, records: &[Record], rebuilt: &Rebuilt, table: 
         ordered &= last < Some(at);
         last = Some(at);
         comparison.identical(table::record(ours.record_type));
-        ordered &= comparison.fields(&records[at], ours, rebuilt);
+        ordered &= comparison.fields(theirs, ours, rebuilt);
     }
     for (record, _) in records.iter().zip(taken).filter(|(_, taken)| !taken) {
         let record_type = record.record_type;
@@ -42,7 +43,7 @@ pub(super) fn compare(call: &str, records: &[Record], rebuilt: &Rebuilt, table: 
                 comparison.unknown(table::field(record_type, field.name));
             }
         } else {
-            comparison.wrong(place, Some(&record.body), None);
+            comparison.wrong(place, Some(record.body), None);
         }
     }
     if ordered {
@@ -63,8 +64,12 @@ pub(super) fn compare(call: &str, records: &[Record], rebuilt: &Rebuilt, table: 
 
 /// The record of the kernel's that `ours` is to be compared with: the next of its type, and of PATH records the one of the same
 /// number, or where that is not known the next one that is the same to the call.
-fn counterpart(ours: &RebuiltRecord, records: &[Record], taken: &[bool]) -> Option<usize> {
-    let same = |record: &Record, name: &str| {
+fn counterpart<'a>(
+    ours: &RebuiltRecord,
+    records: &'a Records,
+    taken: &[bool],
+) -> Option<(usize, Record<'a>)> {
+    let same = |record: &Record<'_>, name: &str| {
         let Some(field) = ours.field(name).filter(|field| field.source.is_some()) else {
             return true;
         };
@@ -84,7 +89,7 @@ fn counterpart(ours: &RebuiltRecord, records: &[Record], taken: &[bool]) -> Opti
                 && record.record_type == ours.record_type
                 && told_by.iter().all(|name| same(record, name))
         })
-        .map(|(at, _)| at)
+        .map(|(at, (record, _))| (at, record))
 }
 
 /// Whether `value` was written as `text`.
@@ -107,7 +112,7 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Compares the fields of two records; whether they come in the same order.
-    fn fields(&mut self, record: &Record, ours: &RebuiltRecord, rebuilt: &Rebuilt) -> bool {
+    fn fields(&mut self, record: Record<'_>, ours: &RebuiltRecord, rebuilt: &Rebuilt) -> bool {
         let record_type = record.record_type;
         let mut ordered = true;
         let mut next = 0;

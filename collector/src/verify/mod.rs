@@ -10,8 +10,8 @@ mod table;
 pub use table::{Example, Place, Table, Tally};
 
 use crate::audit::arch::Arch;
-use crate::audit::event::Completion;
-use crate::audit::record::{Record, RecordType};
+use crate::audit::event::{Completion, Records};
+use crate::audit::record::RecordType;
 use crate::clock::KtimeNs;
 use crate::event::{Event, MatchedBy, Outcome};
 use crate::rebuild::rebuild;
@@ -86,7 +86,7 @@ impl Verifier {
 
 /// The two sides of an event that came whole. One that was matched by its content says that its SYSCALL record was lost; and what
 /// has a cause lacks something else.
-fn parts(event: &Event) -> Option<(&[Record], &crate::probe::observation::Observation)> {
+fn parts(event: &Event) -> Option<(&Records, &crate::probe::observation::Observation)> {
     let whole = event.outcome == Outcome::Matched
         && event.cause.is_none()
         && event.matched_by.is_some_and(|by| by != MatchedBy::Content);

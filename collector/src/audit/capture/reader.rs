@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
+use std::mem;
 use std::path::Path;
 
 use super::{
@@ -105,6 +106,8 @@ pub struct CaptureReader<R> {
     header: Header,
     offset: u64,
     ended: bool,
+    /// A body's memory, for the next.
+    spare: Vec<u8>,
 }
 
 impl CaptureReader<BufReader<File>> {
@@ -168,6 +171,7 @@ impl<R: Read> CaptureReader<R> {
             },
             offset: u64::from(length),
             ended: false,
+            spare: Vec::new(),
         })
     }
 
@@ -192,7 +196,9 @@ impl<R: Read> CaptureReader<R> {
             if length as usize > FRAME_LIMIT {
                 return Err(CaptureReadError::FrameTooLong { offset, length });
             }
-            let mut body = vec![0; length as usize];
+            let mut body = mem::take(&mut self.spare);
+            body.clear();
+            body.resize(length as usize, 0);
             if fill(&mut self.input, &mut body)? < body.len() {
                 return Err(CaptureReadError::Truncated { offset });
             }
@@ -209,11 +215,11 @@ impl<R: Read> CaptureReader<R> {
                         return Err(too_short);
                     };
                     let length = u32::from_le_bytes(*sent) as usize;
-                    let raw = body.split_off(4);
+                    body.drain(..4);
                     return Ok(Some(Frame::Datagram(CapturedDatagram {
                         arrived: at,
-                        length: length.max(raw.len()),
-                        raw,
+                        length: length.max(body.len()),
+                        raw: body,
                     })));
                 }
                 KIND_CLOCK => {
@@ -225,9 +231,14 @@ impl<R: Read> CaptureReader<R> {
                         offset: RealtimeOffset(i64::from_le_bytes(*offset)),
                     }));
                 }
-                _ => {}
+                _ => self.spare = body,
             }
         }
+    }
+
+    /// Takes a datagram back that nobody needs any more, for its memory.
+    pub fn recycle(&mut self, datagram: CapturedDatagram) {
+        self.spare = datagram.raw;
     }
 }
 

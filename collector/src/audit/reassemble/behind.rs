@@ -29,6 +29,11 @@ impl Behind {
         self.records.push_back((now, key, hash));
     }
 
+    /// Whether none is to come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// Whether one of this event is to come.
     pub(super) fn expects(&self, key: &Key) -> bool {
         self.records.iter().any(|(_, of, _)| of == key)

@@ -18,7 +18,7 @@ pub struct UringFields {
 
 impl UringFields {
     /// Reads a URINGOP record.
-    pub fn from_record(record: &Record) -> Option<Self> {
+    pub fn from_record(record: Record<'_>) -> Option<Self> {
         if record.record_type != RecordType::URINGOP {
             return None;
         }
@@ -41,7 +41,7 @@ mod tests {
     fn an_operation_says_what_it_was_and_what_issuing_it_returned() {
         let read = |body: &str| {
             let text = format!("audit(1700000000.000:7): {body}");
-            UringFields::from_record(&netlink_record(1336, text.as_bytes()).unwrap())
+            UringFields::from_record(netlink_record(1336, text.as_bytes()).unwrap())
         };
         let fields = read(
             "uring_op=18 success=no exit=-11 items=1 ppid=1 pid=2 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 key=(null)",

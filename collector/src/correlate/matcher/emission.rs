@@ -1,9 +1,11 @@
 //! What is handed over, and what is said of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Correlator;
 use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::fields::Text;
 use crate::audit::record::{RecordType, Stamp};
 use crate::audit::records::split_keys;
 use crate::clock::{KtimeNs, TimeMs};
@@ -82,9 +84,9 @@ impl Correlator {
     ) {
         let observation = pending.observation;
         let rule_keys = self.rule_keys(&observation);
-        let subject = match keys_of(&event).as_deref() {
-            Some(keys) => Subject::new(&observation, Some(keys)),
-            None => Subject::new(&observation, rule_keys.as_deref()),
+        let subject = match keys_of(&event) {
+            Some(joined) => Subject::new(&observation, Some(split_keys(&joined))),
+            None => Subject::of_rule(&observation, rule_keys.as_deref()),
         };
         match event.mirrored {
             None => self.crosscheck.matched(observation.verdict, &subject),
@@ -97,7 +99,7 @@ impl Correlator {
             }
         }
         self.observe(event.stamp.time, event.first_read.min(pending.arrived), now);
-        out.push(Output::Event(Box::new(Event {
+        let event = self.output(Event {
             cause,
             matched_by: Some(by),
             rule_keys,
@@ -105,7 +107,8 @@ impl Correlator {
             excluded: self.excluded(&observation),
             observation: Some(observation),
             ..audit_event(event, part)
-        })));
+        });
+        out.push(event);
     }
 
     /// An event of which the stream lost records, and which was given back from copies of them.
@@ -162,11 +165,12 @@ impl Correlator {
     ) {
         self.crosscheck.superseded += 1;
         self.observe(event.stamp.time, event.first_read, now);
-        out.push(Output::Event(Box::new(Event {
+        let event = self.output(Event {
             supersedes: Some(id),
             cause: event.mirrored,
             ..audit_event(event, part)
-        })));
+        });
+        out.push(event);
     }
 
     pub(super) fn emit_unwatched(
@@ -210,13 +214,25 @@ impl Correlator {
             (None, Some(_)) => Outcome::Uncertain,
             (None, None) => Outcome::AuditOnly,
         };
-        out.push(Output::Event(Box::new(Event {
+        let event = self.output(Event {
             // The kernel had written it.
             verdict: verdict.or(event.mirrored.map(|_| Verdict::Exact)),
             cause,
             outcome,
             ..audit_event(event, part)
-        })));
+        });
+        out.push(event);
+    }
+
+    /// An event as a line of the stream.
+    pub(super) fn output(&mut self, event: Event) -> Output {
+        Output::Event(match self.spare_events.pop() {
+            Some(mut spare) => {
+                *spare = event;
+                spare
+            }
+            None => Box::new(event),
+        })
     }
 
     pub(super) fn observe(&mut self, stamp: TimeMs, first_part: KtimeNs, now: KtimeNs) {
@@ -227,10 +243,11 @@ impl Correlator {
 }
 
 /// The keys as the kernel wrote them; none where its SYSCALL record did not come.
-fn keys_of(event: &AuditEvent) -> Option<Vec<Vec<u8>>> {
+fn keys_of(event: &AuditEvent) -> Option<Cow<'_, [u8]>> {
     let mut records = event.records.iter();
     let syscall = records.find(|record| record.record_type == RecordType::SYSCALL)?;
-    syscall.field(b"key").map(split_keys)
+    let key = syscall.field(b"key")?;
+    Some(Text::untrusted(key).map_or(Cow::Borrowed(&[]), Text::decode))
 }
 
 /// The part of an [`Event`] that follows from its audit side, as one that eBPF has too.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Correlator;
 use crate::account::Crosscheck;
 use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::records::SyscallFields;
 use crate::clock::KtimeNs;
 use crate::correlate::evidence::Evidence;
 use crate::correlate::fragment::{self, Content, Fit};
@@ -53,13 +54,13 @@ impl Correlator {
     ) {
         let WaitingEvent {
             event,
-            fields,
+            key,
             content,
             part,
             stamp,
             ..
         } = waiting;
-        let Some(fields) = fields else {
+        let Some(key) = key else {
             if operations::has_operations(&event) {
                 return self.settle_operation(event, part, stamp, now, out);
             }
@@ -72,7 +73,6 @@ impl Correlator {
                 None => self.emit_unwatched(event, part, now, out),
             };
         };
-        let key = MatchKey::of_record(&fields);
         if let Some(pending) = self.take_for_fragment(&event, &content, Some(&key), stamp) {
             return self.emit_matched(event, part, pending, MatchedBy::Content, now, out);
         }
@@ -91,7 +91,11 @@ impl Correlator {
         let witness = self.witness.as_ref();
         let expected = witness
             .filter(|_| event.mirrored.is_none())
-            .and_then(|witness| witness.should_have_seen(&fields, stamp, event.first_read));
+            .and_then(|witness| {
+                let mut records = event.records.iter();
+                let fields = records.find_map(SyscallFields::from_record)?;
+                witness.should_have_seen(&fields, stamp, event.first_read)
+            });
         match expected {
             Some(verdict) => {
                 let lack = Lack::Observation { verdict, stamp };
@@ -234,7 +238,7 @@ impl Correlator {
             return;
         }
         let rule_keys = self.rule_keys(&observation);
-        let subject = Subject::new(&observation, rule_keys.as_deref());
+        let subject = Subject::of_rule(&observation, rule_keys.as_deref());
         let excluded = observation
             .report
             .is_some_and(|report| report.serial.is_none() && report.first_lost.is_none());
@@ -285,7 +289,7 @@ impl Correlator {
             taken: observation.taken,
         };
         self.losses.given_back(&given_back, now);
-        out.push(Output::Event(Box::new(Event {
+        let event = self.output(Event {
             id,
             serial: stamp.map(|stamp| stamp.serial),
             between: if stamp.is_some() {
@@ -303,7 +307,8 @@ impl Correlator {
             audit: None,
             observation: Some(observation),
             supersedes: None,
-        })));
+        });
+        out.push(event);
     }
 
     pub(super) fn settle_oldest_gap(&mut self, now: KtimeNs) {

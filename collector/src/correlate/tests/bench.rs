@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::audit::event::{AuditEvent, Completion};
-use crate::audit::parse::netlink_record;
-use crate::audit::record::{RecordType, Serial, Stamp};
+use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
 use crate::audit::records::SyscallFields;
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
@@ -42,7 +41,7 @@ impl Watch for Openat {
     fn covers(&self, _arch: u32, syscall: u32) -> bool {
         syscall == 257
     }
-    fn judge_record(&self, _fields: &SyscallFields) -> Option<Verdict> {
+    fn judge_record(&self, _fields: &SyscallFields<'_>) -> Option<Verdict> {
         Some(Verdict::Inferred)
     }
     fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
@@ -67,7 +66,7 @@ impl Watch for NoRules {
     fn covers(&self, _arch: u32, _syscall: u32) -> bool {
         false
     }
-    fn judge_record(&self, _fields: &SyscallFields) -> Option<Verdict> {
+    fn judge_record(&self, _fields: &SyscallFields<'_>) -> Option<Verdict> {
         None
     }
     fn judge_observation(&self, _observation: &Observation) -> Option<Verdict> {
@@ -239,14 +238,13 @@ pub(super) fn event_of(
 ) -> AuditEvent {
     let records = records
         .iter()
-        .map(|(record_type, body)| {
-            let text = format!(
-                "audit({}.{:03}:{}): {body}",
-                stamp.time.0 / 1000,
-                stamp.time.0 % 1000,
-                stamp.serial.0
-            );
-            netlink_record(*record_type, text.as_bytes()).unwrap()
+        .map(|(record_type, body)| Record {
+            record_type: RecordType(*record_type),
+            stamp,
+            node: None,
+            body: body.as_bytes(),
+            enrichment: None,
+            provenance: Provenance::Stream,
         })
         .collect();
     let read = at(stamp.time.0 - EPOCH_MS + 1);

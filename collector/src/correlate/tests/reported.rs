@@ -3,6 +3,7 @@
 use collector_ebpf::LossReason;
 
 use super::*;
+use crate::audit::record::Record;
 use crate::probe::observation::Report;
 
 fn hooked() -> Bench {
@@ -275,8 +276,10 @@ fn a_call_that_no_rule_names_is_expected_where_the_kernel_reported_it() {
     let mut bench = hooked();
     let another = |serial| {
         let mut event = syscall_event(1_000, serial, 3);
-        let body = String::from_utf8_lossy(&event.records[0].body).replace("257", "59");
-        event.records[0].body = body.as_bytes().into();
+        let of_call = event.records.first().unwrap();
+        let body = String::from_utf8_lossy(of_call.body).replace("257", "59");
+        let body = body.as_bytes();
+        event.records = [Record { body, ..of_call }].into_iter().collect();
         event
     };
     bench.event(another(7));

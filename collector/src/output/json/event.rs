@@ -3,10 +3,10 @@
 //! The audit stream's word comes first; what it does not say is taken from the observation, and for a matched event
 //! each such field is listed in `from_ebpf`. What neither says is listed in `missing` where the kernel would have said it.
 
-use std::borrow::Cow;
+use smallvec::SmallVec;
 
-use crate::audit::event::{AuditEvent, Completion};
-use crate::audit::fields::Value;
+use crate::audit::event::{AuditEvent, Completion, Records};
+use crate::audit::fields::{Text, Value};
 use crate::audit::record::{Provenance, Record, RecordType};
 use crate::audit::records::{
     ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
@@ -26,14 +26,29 @@ use crate::rebuild::rebuild;
 /// The id that means "unset".
 const UNSET: u32 = u32::MAX;
 
+/// Memory that is used again from event to event.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    execve: ExecveFields,
+    /// What a string is decoded into.
+    text: Vec<u8>,
+}
+
 /// Adds all of `event` that is decoded, and its records.
-pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Object<'_>) {
-    let parts = Parts::read(event);
+pub(super) fn write(
+    event: &Event,
+    users: Option<&mut UserNames>,
+    scratch: &mut Scratch,
+    line: &mut Object<'_>,
+) {
+    let Scratch { execve, text } = scratch;
+    let none = Records::default();
+    let records = event.audit.as_ref().map_or(&none, |audit| &audit.records);
+    let parts = Parts::read(event, records, execve);
     // What was copied in the kernel is eBPF's word.
-    let mirrored = |record: &Record| record.provenance != Provenance::Stream;
-    let mut records = event.audit.iter().flat_map(|audit| &audit.records);
-    let copied = records.clone().any(mirrored);
-    let by_stream = event.audit.is_some() && (!copied || !records.all(mirrored));
+    let mirrored = |record: Record<'_>| record.provenance != Provenance::Stream;
+    let copied = records.iter().any(mirrored);
+    let by_stream = event.audit.is_some() && (!copied || !records.iter().all(mirrored));
     let source = match (by_stream, copied || event.observation.is_some()) {
         (true, false) => Some("audit"),
         (false, true) => Some("ebpf"),
@@ -57,16 +72,25 @@ pub(super) fn write(event: &Event, users: Option<&mut UserNames>, line: &mut Obj
 
     let mut filled = Filled {
         both: event.audit.is_some() && event.observation.is_some(),
-        names: Vec::new(),
+        names: SmallVec::new(),
     };
     parts.write_syscall(&mut filled, line);
     if operations::write(parts.records, parts.observation, line) == Source::Ebpf {
         filled.note("operations");
     }
-    parts.write_process(&mut filled, users, line);
-    parts.write_paths(&mut filled, line);
-    parts.write_socket(&mut filled, line);
-    line.byte_list("keys", parts.keys.iter().map(|key| Some(key.as_slice())));
+    parts.write_process(&mut filled, users, text, line);
+    parts.write_paths(&mut filled, text, line);
+    parts.write_socket(&mut filled, text, line);
+    match parts.keys {
+        Keys::Said(keys) => {
+            let joined = match keys {
+                Some(keys) => keys.decode_into(text),
+                None => &[],
+            };
+            line.byte_list("keys", split_keys(joined).map(Some));
+        }
+        Keys::OfRule(keys) => line.byte_list("keys", keys.iter().map(|key| Some(&**key))),
+    }
     if filled.both {
         line.array("from_ebpf", |array| {
             for name in &filled.names {
@@ -92,7 +116,7 @@ const fn matched_by_name(matched_by: MatchedBy) -> &'static str {
 /// Which fields of an event both witnesses reported came from eBPF.
 struct Filled {
     both: bool,
-    names: Vec<&'static str>,
+    names: SmallVec<[&'static str; 16]>,
 }
 
 impl Filled {
@@ -113,23 +137,30 @@ impl Filled {
 
 /// An event taken apart.
 struct Parts<'a> {
-    records: &'a [Record],
+    records: &'a Records,
     observation: Option<&'a Observation>,
-    call: Option<SyscallFields>,
-    execve: Option<ExecveFields>,
-    paths: Vec<PathFields>,
-    cwd: Option<Cow<'a, [u8]>>,
-    title: Option<Cow<'a, [u8]>>,
-    saddr: Option<Vec<u8>>,
-    keys: Vec<Vec<u8>>,
+    call: Option<SyscallFields<'a>>,
+    execve: Option<&'a ExecveFields>,
+    paths: SmallVec<[PathFields<'a>; 4]>,
+    cwd: Option<Text<'a>>,
+    title: Option<Text<'a>>,
+    saddr: Option<Text<'a>>,
+    keys: Keys<'a>,
 }
 
+/// The keys of an event.
+enum Keys<'a> {
+    /// As a record says them; none where it says that there is none.
+    Said(Option<Text<'a>>),
+    /// No record says any: those of the rule that asks for the event.
+    OfRule(&'a [Box<[u8]>]),
+}
+
+/// What an event lacks.
+type Missing = SmallVec<[&'static str; 8]>;
+
 impl<'a> Parts<'a> {
-    fn read(event: &'a Event) -> Self {
-        let records: &[Record] = event
-            .audit
-            .as_ref()
-            .map_or(&[], |audit: &AuditEvent| &audit.records);
+    fn read(event: &'a Event, records: &'a Records, execve: &'a mut ExecveFields) -> Self {
         let call = records.iter().find_map(SyscallFields::from_record);
         let of_type = |wanted| {
             records
@@ -137,27 +168,23 @@ impl<'a> Parts<'a> {
                 .find(move |record| record.record_type == wanted)
         };
         let keys = match &call {
-            Some(call) => call.keys.clone(),
+            Some(call) => Keys::Said(call.keys),
             None => match records.iter().find_map(|record| record.field(b"key")) {
-                Some(keys) => split_keys(keys),
-                None => event
-                    .rule_keys
-                    .iter()
-                    .flatten()
-                    .map(|key| key.to_vec())
-                    .collect(),
+                Some(keys) => Keys::Said(Text::untrusted(keys)),
+                None => Keys::OfRule(event.rule_keys.as_deref().unwrap_or_default()),
             },
         };
-        let mut paths: Vec<_> = records.iter().filter_map(PathFields::from_record).collect();
+        let mut paths: SmallVec<[PathFields<'_>; 4]> =
+            records.iter().filter_map(PathFields::from_record).collect();
         paths.sort_by_key(|path| path.item);
         Self {
             records,
             observation: event.observation.as_deref(),
             call,
-            execve: ExecveFields::from_records(records),
+            execve: execve.read(records).then_some(&*execve),
             paths,
-            cwd: of_type(RecordType::CWD).and_then(|record| record.decoded(b"cwd")),
-            title: of_type(RecordType::PROCTITLE).and_then(|record| record.decoded(b"proctitle")),
+            cwd: of_type(RecordType::CWD).and_then(|record| record.text(b"cwd")),
+            title: of_type(RecordType::PROCTITLE).and_then(|record| record.text(b"proctitle")),
             saddr: records
                 .iter()
                 .find_map(SockaddrFields::from_record)
@@ -168,8 +195,8 @@ impl<'a> Parts<'a> {
 
     /// What the kernel would have said and neither witness does, and the records an event lacks. Whether a CWD or
     /// PROCTITLE record is missing cannot be told: rules often exclude them.
-    fn missing(&self, event: &Event) -> Vec<&'static str> {
-        let mut missing = Vec::new();
+    fn missing(&self, event: &Event) -> Missing {
+        let mut missing = Missing::new();
         match &event.audit {
             Some(audit) => self.missing_records(audit, &event.excluded, &mut missing),
             None => {
@@ -190,12 +217,7 @@ impl<'a> Parts<'a> {
         missing
     }
 
-    fn missing_records(
-        &self,
-        audit: &AuditEvent,
-        excluded: &[RecordType],
-        missing: &mut Vec<&'static str>,
-    ) {
+    fn missing_records(&self, audit: &AuditEvent, excluded: &[RecordType], missing: &mut Missing) {
         if audit.completion == Completion::Late {
             missing.push("records");
             return;
@@ -218,12 +240,12 @@ impl<'a> Parts<'a> {
             RecordType::EXECVE => "record:EXECVE",
             _ => "records",
         }));
-        if self.execve.as_ref().is_some_and(|execve| !execve.complete) {
+        if self.execve.is_some_and(|execve| !execve.complete) {
             missing.push("process.argv");
         }
     }
 
-    fn not_recovered(&self, missing: &mut Vec<&'static str>) {
+    fn not_recovered(&self, missing: &mut Missing) {
         let Some(seen) = self.observation else {
             return;
         };
@@ -324,6 +346,7 @@ impl<'a> Parts<'a> {
         &self,
         filled: &mut Filled,
         mut users: Option<&mut UserNames>,
+        buffer: &mut Vec<u8>,
         line: &mut Object<'_>,
     ) {
         let (call, seen) = (self.call.as_ref(), self.observation);
@@ -397,12 +420,12 @@ impl<'a> Parts<'a> {
                 "egid" egid, "sgid" sgid, "fsgid" fsgid, "ses" session,
             );
 
-            let said = |name: &[u8]| other.and_then(|record| record.decoded(name));
+            let said = |name: &[u8]| other.and_then(|record| record.text(name));
             let texts = [
                 (
                     "tty",
                     "process.tty",
-                    call.and_then(|call| call.tty.as_deref()),
+                    call.and_then(|call| call.tty),
                     // A SYSCALL record says that there is none.
                     seen.filter(|_| call.is_none())
                         .and_then(|seen| seen.tty.value()),
@@ -410,58 +433,57 @@ impl<'a> Parts<'a> {
                 (
                     "comm",
                     "process.comm",
-                    call.and_then(|call| call.comm.as_deref()),
+                    call.and_then(|call| call.comm),
                     seen.map(|seen| &seen.comm),
                 ),
                 (
                     "exe",
                     "process.exe",
-                    call.and_then(|call| call.exe.as_deref()),
+                    call.and_then(|call| call.exe),
                     seen.and_then(|seen| seen.exe.value()),
                 ),
                 (
                     "cwd",
                     "process.cwd",
-                    self.cwd.as_deref(),
+                    self.cwd,
                     seen.and_then(|seen| seen.cwd.value()),
                 ),
                 (
                     "subj",
                     "process.subj",
-                    call.and_then(|call| call.subject.as_deref()),
+                    call.and_then(|call| call.subject),
                     None,
                 ),
             ];
             for (name, path, audit, ebpf) in texts {
-                let audit = audit.map(Cow::Borrowed).or_else(|| said(name.as_bytes()));
-                let ebpf = ebpf.map(|bytes| Cow::Borrowed(&bytes[..]));
-                if let Some(bytes) = filled.pick(path, audit, ebpf) {
-                    object.bytes(name, &bytes);
+                let audit = audit.or_else(|| said(name.as_bytes()));
+                let ebpf = ebpf.map(|bytes| Text::Plain(bytes));
+                if let Some(text) = filled.pick(path, audit, ebpf) {
+                    object.bytes(name, text.decode_into(buffer));
                 }
             }
             self.write_argv(filled, object);
             let seen_title = seen
                 .and_then(|seen| seen.title.value())
-                .map(|title| &title[..]);
+                .map(|title| Text::Plain(title));
             // Rules may have kept the record away from an event that the audit stream has.
             let seen_title = seen_title.filter(|_| self.records.is_empty());
-            let title = self.title.as_deref().or(seen_title);
-            if let Some(title) = title {
-                object.byte_list("title", split_nul(title));
+            if let Some(title) = self.title.or(seen_title) {
+                object.byte_list("title", split_nul(title.decode_into(buffer)));
             }
         });
     }
 
     fn write_argv(&self, filled: &mut Filled, object: &mut Object<'_>) {
-        if let Some(execve) = &self.execve {
-            object.byte_list("argv", execve.argv.iter().map(Option::as_deref));
+        if let Some(execve) = self.execve {
+            object.byte_list("argv", execve.argv());
         } else if let Some(argv) = self.observation.and_then(|seen| seen.argv.value()) {
             filled.note("process.argv");
             object.byte_list("argv", split_nul(argv));
         }
     }
 
-    fn write_paths(&self, filled: &mut Filled, line: &mut Object<'_>) {
+    fn write_paths(&self, filled: &mut Filled, buffer: &mut Vec<u8>, line: &mut Object<'_>) {
         let lacking = match &self.call {
             Some(call) => self.paths.len() < call.items as usize,
             None => self.paths.is_empty(),
@@ -473,7 +495,7 @@ impl<'a> Parts<'a> {
         }
         line.array("paths", |array| {
             for path in &self.paths {
-                array.object(|object| object::write_path(path, object));
+                array.object(|object| object::write_path(path, buffer, object));
             }
             // The file that was opened is the first one named, and its directory stands before it as in PATH records.
             let mut named = self.opened_names();
@@ -526,15 +548,13 @@ impl<'a> Parts<'a> {
         object::write_inode(&inode(&parent.inode), object);
     }
 
-    fn write_socket(&self, filled: &mut Filled, line: &mut Object<'_>) {
+    fn write_socket(&self, filled: &mut Filled, buffer: &mut Vec<u8>, line: &mut Object<'_>) {
         let seen = self.observation.and_then(|seen| seen.sockaddr.value());
-        let Some(bytes) = filled.pick(
-            "socket",
-            self.saddr.as_deref(),
-            seen.map(|bytes| &bytes[..]),
-        ) else {
+        let seen = seen.map(|bytes| Text::Plain(bytes));
+        let Some(address) = filled.pick("socket", self.saddr, seen) else {
             return;
         };
+        let bytes = address.decode_into(buffer);
         line.object("socket", |object| object::write_socket(bytes, object));
     }
 }
@@ -577,6 +597,6 @@ fn write_name(field: &str, id: u32, users: &mut UserNames, object: &mut Object<'
         _ => None,
     };
     if let Some(name) = name {
-        object.bytes(&format!("{field}_name"), name);
+        object.suffixed_bytes(field, "_name", name);
     }
 }

@@ -6,10 +6,10 @@ use crate::output::json::writer::Object;
 use crate::output::sockaddr::Sockaddr;
 
 /// Adds what a PATH record says.
-pub(super) fn write_path(path: &PathFields, object: &mut Object<'_>) {
+pub(super) fn write_path(path: &PathFields<'_>, buffer: &mut Vec<u8>, object: &mut Object<'_>) {
     object.number("item", path.item);
-    match &path.name {
-        Some(name) => object.bytes("name", name),
+    match path.name {
+        Some(name) => object.bytes("name", name.decode_into(buffer)),
         None => object.null("name"),
     }
     if let Some(nametype) = path.nametype {

@@ -1,8 +1,8 @@
 //! What io_uring did: `operations`.
 
 use crate::audit::arch::Arch;
+use crate::audit::event::Records;
 use crate::audit::language::calls::call_name;
-use crate::audit::record::Record;
 use crate::audit::records::UringFields;
 use crate::audit::rules::FilterList;
 use crate::output::abi::errno_name;
@@ -20,7 +20,7 @@ pub(super) enum Source {
 
 /// Adds the operations, if there are any.
 pub(super) fn write(
-    records: &[Record],
+    records: &Records,
     seen: Option<&Observation>,
     line: &mut Object<'_>,
 ) -> Source {

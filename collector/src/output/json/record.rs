@@ -1,11 +1,12 @@
 //! The `records` of an event: each as the kernel wrote it. And its `rebuilt` records: each as it would have.
 
-use crate::audit::record::{Provenance, Record};
+use crate::audit::event::Records;
+use crate::audit::record::Provenance;
 use crate::output::json::writer::Object;
 use crate::rebuild::{Rebuilt, RebuiltRecord, Source};
 
 /// Adds `records`.
-pub(super) fn write(records: &[Record], line: &mut Object<'_>) {
+pub(super) fn write(records: &Records, line: &mut Object<'_>) {
     line.array("records", |array| {
         for record in records {
             array.object(|object| {
@@ -13,8 +14,8 @@ pub(super) fn write(records: &[Record], line: &mut Object<'_>) {
                     Some(name) => object.string("type", name),
                     None => object.plain("type", record.record_type),
                 }
-                object.bytes("body", &record.body);
-                if let Some(enrichment) = &record.enrichment {
+                object.bytes("body", record.body);
+                if let Some(enrichment) = record.enrichment {
                     object.bytes("enrichment", enrichment);
                 }
                 if let Provenance::Mirror(cause) = record.provenance {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::audit::event::Completion;
-use crate::audit::record::{Provenance, RecordType, Serial};
+use crate::audit::record::{Provenance, Record, RecordType, Serial};
 use crate::event::{Cause, Outcome};
 use crate::output::testing::{self, BODIES, audit_event, event, loss, observation, state};
 use crate::probe::observation::{
@@ -270,23 +270,31 @@ fn a_copied_record_says_so_and_why() {
     let mut event = testing::matched();
     let audit = event.audit.as_mut().unwrap();
     audit.mirrored = Some(Cause::RetryOverflow);
-    audit.records[1].provenance = Provenance::Mirror(Cause::RetryOverflow);
+    fn copied(record: Record<'_>) -> Record<'_> {
+        Record {
+            provenance: Provenance::Mirror(Cause::RetryOverflow),
+            ..record
+        }
+    }
+    let records = audit.records.iter().enumerate();
+    audit.records = records
+        .map(|(index, record)| if index == 1 { copied(record) } else { record })
+        .collect();
     event.outcome = Outcome::Backfilled;
-    let copied = json!({"provenance": "mirror", "cause": "retry_overflow"});
+    let said_copied = json!({"provenance": "mirror", "cause": "retry_overflow"});
     let said = |value: &Value, record: usize| {
         let record = &value["records"][record];
         json!({"provenance": record["provenance"], "cause": record["cause"]})
     };
     let value = rendered(&Output::Event(Box::new(event.clone())));
-    assert_eq!(said(&value, 1), copied);
+    assert_eq!(said(&value, 1), said_copied);
     assert_eq!(said(&value, 0), json!({"provenance": null, "cause": null}));
     assert_eq!(
         (&value["source"], &value["complete"]),
         (&json!("both"), &json!(true))
     );
-    for record in &mut event.audit.as_mut().unwrap().records {
-        record.provenance = Provenance::Mirror(Cause::RetryOverflow);
-    }
+    let audit = event.audit.as_mut().unwrap();
+    audit.records = audit.records.iter().map(copied).collect();
     event.observation = None;
     let value = rendered(&Output::Event(Box::new(event)));
     assert_eq!(value["source"], "ebpf");

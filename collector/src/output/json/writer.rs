@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-use crate::digits;
+use crate::{digits, lanes};
 
 /// An object under construction; [`Object::end`] closes it.
 pub(super) struct Object<'a> {
@@ -27,14 +27,24 @@ impl<'a> Object<'a> {
 
     /// The place for a value under `name`, which must be plain ASCII.
     fn key(&mut self, name: &str) -> &mut Vec<u8> {
-        if !self.empty {
-            self.out.push(b',');
-        }
-        self.empty = false;
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
+        self.begin_key(name);
         self.out.extend_from_slice(b"\":");
         self.out
+    }
+
+    /// The place for a value under `name` and `suffix`.
+    fn suffixed_key(&mut self, name: &str, suffix: &str) -> &mut Vec<u8> {
+        self.begin_key(name);
+        self.out.extend_from_slice(suffix.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    fn begin_key(&mut self, name: &str) {
+        let begin: &[u8] = if self.empty { b"\"" } else { b",\"" };
+        self.empty = false;
+        self.out.extend_from_slice(begin);
+        self.out.extend_from_slice(name.as_bytes());
     }
 
     pub(super) fn null(&mut self, name: &str) {
@@ -79,11 +89,21 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn bytes(&mut self, name: &str, bytes: &[u8]) {
+        self.suffixed_bytes(name, "", bytes);
+    }
+
+    /// The same, under `name` and `suffix`.
+    pub(super) fn suffixed_bytes(&mut self, name: &str, suffix: &str, bytes: &[u8]) {
+        let out = self.suffixed_key(name, suffix);
         match std::str::from_utf8(bytes) {
-            Ok(text) => self.string(name, text),
+            Ok(text) => write_string(out, text),
             Err(_) => {
-                self.string(name, &String::from_utf8_lossy(bytes));
-                self.hex(&format!("{name}_hex"), bytes);
+                write_lossy(out, bytes);
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(suffix.as_bytes());
+                out.extend_from_slice(b"_hex\":");
+                write_hex(out, bytes);
             }
         }
     }
@@ -107,14 +127,14 @@ impl<'a> Object<'a> {
                     Some(Ok(text)) => write_string(out, text),
                     Some(Err(bytes)) => {
                         exact = false;
-                        write_string(out, &String::from_utf8_lossy(bytes));
+                        write_lossy(out, bytes);
                     }
                     None => out.extend_from_slice(b"null"),
                 }
             }
         });
         if !exact {
-            self.array(&format!("{name}_hex"), |array| {
+            fill_array(self.suffixed_key(name, "_hex"), |array| {
                 for bytes in list {
                     let out = array.next();
                     match bytes.filter(|bytes| std::str::from_utf8(bytes).is_err()) {
@@ -133,11 +153,14 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn array(&mut self, name: &str, fill: impl FnOnce(&mut Array<'_>)) {
-        let out = self.key(name);
-        out.push(b'[');
-        fill(&mut Array { out, empty: true });
-        self.out.push(b']');
+        fill_array(self.key(name), fill);
     }
+}
+
+fn fill_array(out: &mut Vec<u8>, fill: impl FnOnce(&mut Array<'_>)) {
+    out.push(b'[');
+    fill(&mut Array { out, empty: true });
+    out.push(b']');
 }
 
 /// An array under construction.
@@ -190,6 +213,23 @@ fn display(out: &mut Vec<u8>, value: impl Display) {
 fn write_string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
+    append_escaped(out, text);
+    out.push(b'"');
+}
+
+/// As [`String::from_utf8_lossy`] has it.
+fn write_lossy(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        append_escaped(out, chunk.valid());
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+fn append_escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
     while let Some(at) = position_to_escape(rest) {
         out.extend_from_slice(&rest[..at]);
@@ -197,24 +237,16 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
-    out.push(b'"');
 }
 
 /// Where the first byte is that cannot stand in a JSON string as it is (RFC 8259, section 7).
 fn position_to_escape(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
-    /// Sets the top bit of each byte that is zero; of those in front of the first zero byte it is exact (Mycroft).
-    const fn zeros(word: u64) -> u64 {
-        word.wrapping_sub(ONES) & !word & TOPS
-    }
     let (words, rest) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
-        let found = control | zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c));
+        let found = lanes::below(word, 0x20) | lanes::equal(word, b'"') | lanes::equal(word, b'\\');
         if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+            return Some(index * 8 + lanes::first(found));
         }
     }
     let at = rest.iter().position(|byte| must_be_escaped(*byte))?;
@@ -299,6 +331,18 @@ mod tests {
             let mut out = Vec::new();
             write_string(&mut out, &text);
             prop_assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&text).unwrap());
+        }
+
+        #[test]
+        fn what_is_not_text_is_written_as_the_standard_library_replaces_it(
+            bytes in prop_oneof![proptest::collection::vec(any::<u8>(), 0..40), "[a\u{e9}\u{20ac}\u{1f600}]{0,9}".prop_map(|text| {
+                text.into_bytes().into_iter().skip(1).step_by(2).collect()
+            })],
+        ) {
+            let (mut lossy, mut string) = (Vec::new(), Vec::new());
+            write_lossy(&mut lossy, &bytes);
+            write_string(&mut string, &String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(lossy, string);
         }
     }
 
