@@ -1,4 +1,4 @@
-//! `cargo xtask instructions`: how many instructions a replayed record costs, against what is recorded.
+//! `cargo xtask instructions`: how many instructions a replayed record costs, in all and in each stage, against what is recorded.
 //!
 //! Counted by valgrind's callgrind, which says the same on a busy machine as on an idle one: two replays of one log of different
 //! length, so that the difference is the records' alone. More than [`ALLOWED`] above the recorded figure fails, unless the record is
@@ -21,6 +21,20 @@ const ALLOWED: f64 = 0.05;
 const REPEATS: (u64, u64) = (10, 30);
 /// The formats of the output.
 const FORMATS: [&str; 2] = ["json", "raw"];
+/// The stages, and the function that each is. Rendering is counted for each format.
+const STAGES: [(&str, &str); 4] = [
+    ("parse", "collector::audit::parse::log_line"),
+    (
+        "reassemble",
+        "collector::audit::reassemble::Reassembler::push",
+    ),
+    (
+        "correlate",
+        "collector::correlate::matcher::Correlator::audit_event",
+    ),
+    (RENDER, "collector::output::render::Renderer::render"),
+];
+const RENDER: &str = "render";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -34,7 +48,7 @@ pub(crate) struct Arguments {
 struct Recorded {
     /// The compiler's version.
     rustc: String,
-    /// Instructions for one record, by the format of the output.
+    /// Instructions for one record: of a whole replay, by the format of the output, and of its stages.
     per_record: BTreeMap<String, u64>,
 }
 
@@ -66,15 +80,15 @@ pub(crate) fn check() -> anyhow::Result<()> {
     if !cfg!(target_arch = "x86_64") {
         return Ok(());
     }
-    for (format, now) in &counted.per_record {
+    for (what, now) in &counted.per_record {
         let before = *recorded
             .per_record
-            .get(format)
-            .with_context(|| format!("xtask/instructions.json has no figure for {format}"))?;
+            .get(what)
+            .with_context(|| format!("xtask/instructions.json has no figure for {what}"))?;
         ensure!(
             *now as f64 <= before as f64 * (1.0 + ALLOWED),
-            "a record replayed to {format} costs {now} instructions, {:.1} % more than the {before} recorded: see what made it \
-             so, or, where that is worth it, run `cargo xtask instructions --record` and commit xtask/instructions.json with it",
+            "{what}: a record costs {now} instructions, {:.1} % more than the {before} recorded: see what made it so, or, \
+             where that is worth it, run `cargo xtask instructions --record` and commit xtask/instructions.json with it",
             (*now as f64 / before as f64 - 1.0) * 100.0
         );
     }
@@ -103,12 +117,15 @@ fn count() -> anyhow::Result<Recorded> {
     }
     let mut per_record = BTreeMap::new();
     for format in FORMATS {
-        let instructions = replay(&long, format)?.saturating_sub(replay(&short, format)?);
-        let each = instructions / records;
-        step::announce(&format!(
-            "{each} instructions for a record replayed to {format}"
-        ));
-        per_record.insert(format.to_owned(), each);
+        let (long, short) = (replay(&long, format)?, replay(&short, format)?);
+        for (what, instructions) in &long {
+            let before = short.get(what).copied().unwrap_or_default();
+            let each = instructions.saturating_sub(before) / records;
+            // The stages before are the same for both formats.
+            if per_record.insert(what.clone(), each).is_none() {
+                step::announce(&format!("{each} instructions for a record: {what}"));
+            }
+        }
     }
     Ok(Recorded { rustc, per_record })
 }
@@ -162,8 +179,8 @@ fn split_stamp(line: &str) -> Option<Line<'_>> {
     })
 }
 
-/// How many instructions it takes to replay `log`.
-fn replay(log: &Path, format: &str) -> anyhow::Result<u64> {
+/// How many instructions it takes to replay `log`, in all (under the format's name) and in each stage.
+fn replay(log: &Path, format: &str) -> anyhow::Result<BTreeMap<String, u64>> {
     let counts = log.with_extension("callgrind");
     let mut valgrind = Command::new("valgrind");
     for (name, value) in setup::test_tools_environment()? {
@@ -181,15 +198,63 @@ fn replay(log: &Path, format: &str) -> anyhow::Result<u64> {
         fs::read_to_string(&counts).with_context(|| format!("cannot read {}", counts.display()))?;
     let total = text.lines().find_map(|line| line.strip_prefix("summary: "));
     let total = total.context("callgrind wrote no summary")?;
-    total
+    let total = total
         .trim()
         .parse()
-        .with_context(|| format!("callgrind's summary is {total}"))
+        .with_context(|| format!("callgrind's summary is {total}"))?;
+    let calls = calls(&text);
+    let mut counts = BTreeMap::from([(format.to_owned(), total)]);
+    for (stage, function) in STAGES {
+        let within = calls.get(function);
+        let within = within.with_context(|| format!("callgrind saw no call of {function}"))?;
+        let name = match stage {
+            RENDER => format!("{stage} to {format}"),
+            _ => stage.to_owned(),
+        };
+        counts.insert(name, *within);
+    }
+    Ok(counts)
+}
+
+/// How many instructions the calls of each function took, its own and those of all it called, by callgrind's account: behind a
+/// line `cfn=(number) name`, of which the name stands only in the first, and a line `calls=` comes one with a place and the costs.
+fn calls(account: &str) -> BTreeMap<&str, u64> {
+    let mut names = BTreeMap::new();
+    let mut costs = BTreeMap::<&str, u64>::new();
+    let mut called = "";
+    let mut lines = account.lines();
+    while let Some(line) = lines.next() {
+        if let Some((kind, function)) = line.split_once("fn=") {
+            let (number, name) = function.split_once(' ').unwrap_or((function, ""));
+            if !name.is_empty() {
+                names.insert(number, name);
+            }
+            if kind == "c" {
+                called = number;
+            }
+        } else if line.starts_with("calls=") {
+            let cost = lines.next().and_then(|line| line.split(' ').nth(1));
+            let cost: u64 = cost.and_then(|cost| cost.parse().ok()).unwrap_or_default();
+            *costs.entry(called).or_default() += cost;
+        }
+    }
+    costs
+        .into_iter()
+        .filter_map(|(number, cost)| Some((*names.get(number)?, cost)))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_calls_of_a_function_add_up_wherever_its_name_stands() {
+        let account = "fn=(1) main\n0 5\ncfn=(2) push\ncalls=3 7\n+2 100\n0 4\ncfn=(3)\ncalls=1 9\n* 50\n\n\
+                       fn=(3) other one\n9 50\ncfn=(2)\ncalls=1 0\n-1 11\n";
+        let expected = BTreeMap::from([("push", 111), ("other one", 50)]);
+        assert_eq!(calls(account), expected);
+    }
 
     #[test]
     fn each_repetition_has_times_and_serials_of_its_own() {

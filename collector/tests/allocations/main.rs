@@ -1,0 +1,221 @@
+//! From bytes to lines no record costs an allocation, once buffers and tables have their size.
+//!
+//! The captured corpus goes through the core again and again, each time with later stamps, and every thread's allocations are
+//! counted by the test program's allocator. It has records of some thirty types: calls, long argument lists, addresses, names
+//! that are no text, messages from user space.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+
+mod sys;
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use collector::audit::reassemble::{EventEnd, Limits, Repeats};
+use collector::audit::record::RecordType;
+use collector::clock::{KtimeNs, RealtimeOffset};
+use collector::command::replay;
+use collector::config::Format;
+use collector::core::{Core, CoreConfig};
+use collector::output::identity::Identity;
+use collector::output::render::Renderer;
+use collector::probe::texts::TextMirror;
+use collector::verify::Sampling;
+
+/// How often the corpus goes through before anything is counted: tables have as many entries as they are to have, also that of the
+/// times auditing was switched off (300), which the corpus does once.
+const WARM_UP: u64 = 320;
+const COUNTED: u64 = 20;
+/// Events that the reassembler remembers, fewer than by default, so that its tables have their size soon.
+const REMEMBERED: usize = 1_000;
+
+const FORMATS: [Format; 2] = [Format::Json, Format::Raw];
+
+/// The corpus, and how long it lasts: each pass goes on where the one before ended.
+struct Corpus {
+    lines: Vec<Line>,
+    ms: u64,
+    serials: u64,
+}
+
+/// A line of the corpus, taken apart at its stamp.
+struct Line {
+    record_type: u16,
+    before: String,
+    ms: u64,
+    serial: u64,
+    behind: String,
+}
+
+impl Line {
+    /// As in a log.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.before.as_bytes());
+        self.write_text(out);
+    }
+
+    /// As in a datagram.
+    fn write_text(&self, out: &mut Vec<u8>) {
+        let (seconds, ms) = (self.ms / 1_000, self.ms % 1_000);
+        write!(
+            out,
+            "audit({seconds}.{ms:03}:{}{}",
+            self.serial, self.behind
+        )
+        .unwrap();
+    }
+}
+
+impl Corpus {
+    /// The next pass gets later stamps.
+    fn move_on(&mut self) {
+        for line in &mut self.lines {
+            line.ms += self.ms;
+            line.serial += self.serials;
+        }
+    }
+}
+
+fn span(values: impl Iterator<Item = u64> + Clone) -> u64 {
+    values.clone().max().unwrap() - values.min().unwrap() + 1
+}
+
+fn corpus() -> Corpus {
+    let log = include_str!("../../testdata/debian12-6.18/records.log");
+    let line = |line: &str| {
+        let (before, rest) = line.split_once("audit(").unwrap();
+        let (stamp, behind) = rest.split_at(rest.find(')').unwrap());
+        let (time, serial) = stamp.split_once(':').unwrap();
+        let (seconds, ms) = time.split_once('.').unwrap();
+        let name = &before["type=".len()..before.len() - " msg=".len()];
+        Line {
+            record_type: RecordType::from_name(name.as_bytes()).unwrap().0,
+            before: before.to_owned(),
+            ms: seconds.parse::<u64>().unwrap() * 1_000 + ms.parse::<u64>().unwrap(),
+            serial: serial.parse().unwrap(),
+            behind: behind.to_owned(),
+        }
+    };
+    let lines: Vec<_> = log.lines().map(line).collect();
+    Corpus {
+        ms: span(lines.iter().map(|line| line.ms)),
+        serials: span(lines.iter().map(|line| line.serial)),
+        lines,
+    }
+}
+
+fn renderer(format: Format) -> Renderer {
+    let identity = Identity {
+        boot_id: "0b9f3a52-7d7a-4c35-9f0e-4d9a4f0f6c11".to_owned(),
+        host: "host.example".to_owned(),
+    };
+    Renderer::of_format(format, false, identity)
+}
+
+/// How records come.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// As lines of a log.
+    Log,
+    /// As datagrams of the audit socket.
+    Socket,
+}
+
+impl Way {
+    fn limits(self) -> Limits {
+        let limits = Limits {
+            remembered: REMEMBERED,
+            ..Limits::default()
+        };
+        match self {
+            Self::Log => Limits {
+                end: EventEnd::Proctitle,
+                ..limits
+            },
+            Self::Socket => Limits {
+                repeats: Repeats::Records,
+                ..limits
+            },
+        }
+    }
+}
+
+/// How often memory was asked for in [`COUNTED`] passes of the corpus.
+fn allocations(format: Format, way: Way) -> u64 {
+    let config = CoreConfig {
+        source: "test",
+        reassembly: way.limits(),
+        reorder_window: Duration::from_secs(5),
+        verify: Sampling::PerSecond(0),
+        texts: TextMirror::Off,
+    };
+    let mut core = Core::new(&config, RealtimeOffset(0));
+    let mut renderer = renderer(format);
+    let mut corpus = corpus();
+    let (mut input, mut output) = (Vec::new(), Vec::new());
+    let mut allocations = 0;
+    let mut lines = 0_u64;
+    for pass in 0..WARM_UP + COUNTED {
+        for line in &corpus.lines {
+            input.clear();
+            match way {
+                Way::Log => line.write(&mut input),
+                Way::Socket => line.write_text(&mut input),
+            }
+            let now = KtimeNs(line.ms * 1_000_000);
+            let before = sys::asked();
+            match way {
+                Way::Log => core.log_line(&input, |_| now),
+                Way::Socket => core.datagram(line.record_type, &input, now),
+            }
+            lines += 1;
+            if lines.is_multiple_of(64) {
+                core.tick(now, RealtimeOffset(0));
+            }
+            core.each_output(|event| {
+                output.clear();
+                renderer.render(event, &mut output);
+            });
+            if pass >= WARM_UP {
+                allocations += sys::asked() - before;
+            }
+        }
+        corpus.move_on();
+    }
+    assert!(!output.is_empty());
+    allocations
+}
+
+#[test]
+fn no_record_costs_an_allocation() {
+    for format in FORMATS {
+        for way in [Way::Log, Way::Socket] {
+            assert_eq!(allocations(format, way), 0, "{format:?}, {way:?}");
+        }
+    }
+}
+
+#[test]
+fn a_replay_asks_for_no_more_memory_where_its_log_is_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let replayed = |format, passes| {
+        let path = folder.path().join("log");
+        let (mut corpus, mut log) = (corpus(), Vec::new());
+        for _ in 0..passes {
+            for line in &corpus.lines {
+                line.write(&mut log);
+                log.push(b'\n');
+            }
+            corpus.move_on();
+        }
+        std::fs::write(&path, log).unwrap();
+        let before = sys::asked();
+        replay::run(&path, renderer(format), &mut io::sink()).unwrap();
+        sys::asked() - before
+    };
+    for format in FORMATS {
+        let (short, long) = (replayed(format, 360), replayed(format, 440));
+        // Of the 32,768 events that are remembered the short one fills the table; when that doubles once more is chance.
+        assert!(long <= short + 10, "{format:?}: {short} and {long}");
+    }
+}
