@@ -22,6 +22,7 @@ pub mod journal;
 pub mod listener;
 pub mod lock;
 pub mod page;
+pub mod picture;
 pub mod process;
 pub mod program;
 pub mod prometheus;

@@ -5,6 +5,7 @@ mod browser;
 mod palette;
 mod scene;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use anyhow::Context as _;
 use audit_collector_tests::grafana::Dashboard;
 use audit_collector_tests::page::{Page, Values};
 use audit_collector_tests::requirement::Requirement;
-use audit_collector_tests::{program, prometheus};
+use audit_collector_tests::{picture, program, prometheus};
 use clap::Parser;
 
 use browser::Browser;
@@ -55,7 +56,8 @@ fn draw(cli: &Cli, interrupted: &AtomicBool) -> anyhow::Result<()> {
     // The same for all: what comes while they are drawn is not of the scene.
     let moments = scene.moments()?;
     for board in Dashboard::all()? {
-        let picture = cli.into.join(board.name()?).with_extension("png");
+        let place = cli.into.join(board.name()?);
+        let picture = place.with_extension("png");
         let chosen = if board.0["uid"] == OF_ONE_HOST.0 {
             Values::from([(OF_ONE_HOST.1, DAEMON)])
         } else {
@@ -70,6 +72,10 @@ fn draw(cli: &Cli, interrupted: &AtomicBool) -> anyhow::Result<()> {
         };
         save(&browser, &page, &cli.uplot, &picture)
             .with_context(|| format!("cannot draw {}", picture.display()))?;
+        fs::write(
+            place.with_extension("sha256"),
+            picture::note(board.name()?)?,
+        )?;
         println!("drew {}", picture.display());
     }
     scene.end()
