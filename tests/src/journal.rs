@@ -57,6 +57,14 @@ pub struct Journal {
     pub calls: Vec<Call>,
 }
 
+impl Call {
+    /// Whether an event of it can have this time, where a stamp is behind by at most this.
+    fn was_at(&self, time: Option<u64>, behind: u64) -> bool {
+        let (before, after) = self.between;
+        time.is_some_and(|time| time + behind >= before && time <= after)
+    }
+}
+
 /// Milliseconds since 1970 by the wall clock.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -94,6 +102,7 @@ impl Journal {
             let key = (u64::from(call.pid), &*call.name, call.args, call.result);
             calls.entry(key).or_default().push((call, false));
         }
+        let behind = patience(STAMP_BEHIND).as_millis() as u64;
         let mut comparison = Comparison::default();
         // Those that name their paths first: the others could be any of several calls.
         let mut events = events.to_vec();
@@ -103,14 +112,22 @@ impl Journal {
                 comparison.made_up.push(event.0.to_string());
                 continue;
             };
+            let time = event.time_ms();
             let mut objection = None;
             let mut same = None;
             let mut told_already = false;
             for (index, (call, told)) in alike.iter().enumerate() {
+                // There may be ten thousand that are alike but for this.
+                if !call.was_at(time, behind) {
+                    continue;
+                }
                 match self.objection(call, uid, event) {
                     Some(reason) => objection = Some(reason),
                     None if *told => told_already = true,
-                    None => same = Some(index),
+                    None => {
+                        same = Some(index);
+                        break;
+                    }
                 }
             }
             if let Some(index) = same {
@@ -121,7 +138,12 @@ impl Journal {
             } else if told_already {
                 comparison.twice.push(event.0.to_string());
             } else {
-                let line = format!("{}: {}", objection.unwrap_or_default(), event.0);
+                let objection = objection.unwrap_or_else(|| {
+                    let between = alike.iter().map(|(call, _)| call.between);
+                    let between: Vec<_> = between.take(4).collect();
+                    format!("the time is within {between:?} … and not {time:?}")
+                });
+                let line = format!("{objection}: {}", event.0);
                 if event.outcome() == "matched" && !names_something(event) {
                     comparison.taken_for_twin.push(line);
                 } else {
@@ -136,7 +158,7 @@ impl Journal {
         comparison
     }
 
-    /// What `event` says that is not so of `call`.
+    /// What `event` says that is not so of `call`, beside its time.
     fn objection(&self, call: &Call, uid: u32, event: Event<'_>) -> Option<String> {
         let executed = (call.name == "execve" && call.result == 0).then(|| &call.paths[0]);
         let exe = executed.unwrap_or(&self.exe);
@@ -145,6 +167,10 @@ impl Journal {
         });
         let process = &event.0["process"];
         let own = u64::from(uid);
+        let socket = &event.0["socket"];
+        if !socket.is_null() && *socket != call.socket {
+            return Some(format!("socket is {} and not {socket}", call.socket));
+        }
         let facts: [(&str, Value); 14] = [
             ("tid", call.tid.into()),
             ("ppid", call.ppid.into()),
@@ -167,21 +193,11 @@ impl Journal {
                 return Some(format!("{name} is {fact} and not {said}"));
             }
         }
-        let socket = &event.0["socket"];
-        if !socket.is_null() && *socket != call.socket {
-            return Some(format!("socket is {} and not {socket}", call.socket));
-        }
         if let Some(stranger) = names(event).find(|(name, role)| !names_path(call, name, *role)) {
             return Some(format!(
                 "the paths are {:?} and not {stranger:?}",
                 call.paths
             ));
-        }
-        let (before, after) = call.between;
-        let behind = patience(STAMP_BEHIND).as_millis() as u64;
-        let time = event.time_ms();
-        if time.is_none_or(|time| time + behind < before || time > after) {
-            return Some(format!("the time is {before} to {after} and not {time:?}"));
         }
         None
     }
