@@ -207,6 +207,14 @@ impl Core {
         self.correlator.tick(now, offset, &mut self.outputs);
     }
 
+    /// A storm is over: keeps no more room than what waits and what is remembered needs.
+    pub fn shrink(&mut self) {
+        self.reassembler.shrink();
+        self.correlator.shrink();
+        self.events.shrink_to_fit();
+        self.outputs.shrink_to_fit();
+    }
+
     /// The input has ended: everything that waits is settled.
     pub fn finish(&mut self, now: KtimeNs) {
         self.tick(now, self.offset);

@@ -189,6 +189,15 @@ impl Reassembler {
         self.spare.keep(records);
     }
 
+    /// Keeps no more room than what is in flight needs.
+    pub fn shrink(&mut self) {
+        self.pending.shrink_to_fit();
+        self.by_age.shrink_to_fit();
+        self.in_grace.shrink_to_fit();
+        self.ended.shrink_to_fit();
+        self.spare = Spare::default();
+    }
+
     /// The kernel sends this record, which has not come, behind others of its event.
     pub fn put_behind(&mut self, record: &Record<'_>, now: KtimeNs) {
         let (key, hash) = (self.key(record), self.hash(record));

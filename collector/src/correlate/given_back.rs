@@ -47,6 +47,15 @@ impl GivenBack {
         self.by_key.is_empty() && self.by_stamp.is_empty()
     }
 
+    /// Keeps no more room than what is remembered needs.
+    pub(super) fn shrink(&mut self) {
+        self.by_key.shrink_to_fit();
+        self.order.shrink_to_fit();
+        self.by_stamp.shrink_to_fit();
+        self.stamps.shrink_to_fit();
+        self.unclaimed.shrink_to_fit();
+    }
+
     pub(super) fn remember(
         &mut self,
         key: MatchKey,

@@ -517,6 +517,14 @@ impl Correlator {
         debug_assert!(self.crosscheck.balances(), "{:?}", self.crosscheck);
     }
 
+    /// Keeps no more room than what waits and what is remembered needs.
+    pub(crate) fn shrink(&mut self) {
+        self.observations.shrink();
+        self.waiting.shrink();
+        self.given_back.shrink();
+        self.spare_events = Vec::new();
+    }
+
     /// Whether nothing waits for its counterpart.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {

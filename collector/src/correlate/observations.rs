@@ -45,6 +45,13 @@ impl Observations {
         self.by_entry.len()
     }
 
+    /// Keeps no more room than what waits needs.
+    pub(super) fn shrink(&mut self) {
+        self.by_key.shrink_to_fit();
+        self.by_stamp.shrink_to_fit();
+        self.by_arrival.shrink_to_fit();
+    }
+
     pub(super) fn insert(&mut self, pending: Pending) {
         let observation = &pending.observation;
         let id = ObservationId {

@@ -39,6 +39,14 @@ impl Waiting {
         self.events.len()
     }
 
+    /// Keeps no more room than what waits needs.
+    pub(super) fn shrink(&mut self) {
+        self.events.shrink_to_fit();
+        self.by_key.shrink_to_fit();
+        self.by_stamp.shrink_to_fit();
+        self.by_arrival.shrink_to_fit();
+    }
+
     pub(super) fn insert(&mut self, waiting: WaitingEvent) {
         let number = self.next;
         self.next += 1;

@@ -420,6 +420,7 @@ impl Merge {
         let written = self.published.sinks.values().all(|sink| sink.queued == 0);
         if self.most_waiting >= MANY && waiting <= MANY / 64 && written {
             self.most_waiting = 0;
+            self.core.shrink();
             sys::hand_back_memory();
         }
     }
