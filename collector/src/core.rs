@@ -49,6 +49,8 @@ pub struct CoreConfig {
     pub reassembly: reassemble::Limits,
     /// How long a missing serial may still come.
     pub reorder_window: Duration,
+    /// Since when the kernel sends to us; 0 for a log.
+    pub began: TimeMs,
     /// Which matched events are rebuilt and compared.
     pub verify: Sampling,
     /// Which texts of records come from the kernel.
@@ -70,7 +72,7 @@ impl Core {
             mirror: Mirror::default(),
             copies: (config.texts == TextMirror::All).then(Copies::default),
             reassembler: Reassembler::new(config.reassembly.clone()),
-            gaps: GapTracker::new(config.reorder_window),
+            gaps: GapTracker::new(config.reorder_window, config.began),
             correlator: Correlator::new(
                 Limits::new(config.reassembly.timeout, config.reorder_window),
                 offset,
@@ -85,7 +87,7 @@ impl Core {
 
     /// An earlier run of this boot had read the stream up to `furthest`: what comes next tells what was missed since.
     pub fn resume(&mut self, furthest: Stamp, now: KtimeNs) {
-        self.gaps.saw(furthest, now);
+        self.gaps.resume(furthest);
         self.correlator.resumed(now);
     }
 
@@ -374,6 +376,7 @@ mod tests {
                 source: "daemon",
                 reassembly: reassemble::Limits::default(),
                 reorder_window: Duration::from_secs(5),
+                began: TimeMs(0),
                 verify: Sampling::default(),
                 texts: TextMirror::Off,
             };
@@ -403,6 +406,7 @@ mod tests {
             source: "replay",
             reassembly: reassemble::Limits::default(),
             reorder_window: Duration::from_secs(5),
+            began: TimeMs(0),
             verify: Sampling::default(),
             texts: TextMirror::Off,
         };
@@ -440,6 +444,7 @@ mod tests {
                 ..reassemble::Limits::default()
             },
             reorder_window: Duration::from_secs(1),
+            began: TimeMs(0),
             verify: Sampling::default(),
             texts,
         };

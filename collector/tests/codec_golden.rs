@@ -19,7 +19,7 @@ use collector::audit::record::{Record, RecordType};
 use collector::audit::records::{
     ExecveFields, PathFields, SockaddrFields, SyscallFields, split_keys,
 };
-use collector::clock::KtimeNs;
+use collector::clock::{KtimeNs, TimeMs};
 
 fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "testdata/debian12-6.18", name]
@@ -244,7 +244,7 @@ fn an_enriched_log_becomes_these_events() {
 
 #[test]
 fn the_kernels_serials_have_no_hole_where_nothing_was_lost() {
-    let mut gaps = GapTracker::new(std::time::Duration::from_secs(3));
+    let mut gaps = GapTracker::new(std::time::Duration::from_secs(3), TimeMs(0));
     for record in &captured() {
         gaps.saw(record.stamp, KtimeNs(0));
     }

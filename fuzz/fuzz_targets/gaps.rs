@@ -11,7 +11,7 @@ use collector::clock::{KtimeNs, TimeMs};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let mut tracker = GapTracker::new(Duration::from_secs(3));
+    let mut tracker = GapTracker::new(Duration::from_secs(3), TimeMs(0));
     let mut out = Vec::new();
     let (mut serial, mut time, mut now) = (u32::MAX - 100, 1_000_000u64, 0u64);
     let mut n_steps = 0;

@@ -9,8 +9,10 @@
 //! A gap says that at least one event per serial was stamped and lost whole. No gap does not say that all is there: a
 //! refused record takes no serial (kernel/audit.c `audit_log_start`).
 //!
-//! Bounds: [`GapTracker::MAX_HOLES`] open holes, and as many gaps judged early until the next tick. A live stream that begins with the
-//! record of a call in flight, stamped long before it was read, shows a gap that is none; that is rare enough to bear.
+//! A live stream may begin in the middle of an event: what the kernel queued behind that event's first records may have gone to nobody
+//! before we listened, so a hole behind a stamp of before the beginning tells nothing.
+//!
+//! Bounds: [`GapTracker::MAX_HOLES`] open holes, and as many gaps judged early until the next tick.
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,8 @@ impl Gap {
 #[derive(Debug)]
 pub struct GapTracker {
     window: Duration,
+    /// Nothing is asked of what followed a stamp of before this; 0 once a later one has come.
+    began: TimeMs,
     head: Option<Head>,
     /// By their first position; in that order they were also opened.
     holes: BTreeMap<u64, Hole>,
@@ -104,16 +108,24 @@ impl GapTracker {
     /// A serial further ahead is that of another boot: at the rates a kernel reaches, so many events take minutes.
     pub const MAX_JUMP: u32 = 1 << 24;
 
-    /// A tracker that has seen nothing and leaves a hole open for `window`.
-    pub fn new(window: Duration) -> Self {
+    /// A tracker that has seen nothing and leaves a hole open for `window`. Records stamped since `began` are all meant to come; of those
+    /// before, of which some may, it is not asked which.
+    pub fn new(window: Duration, began: TimeMs) -> Self {
         Self {
             window,
+            began,
             head: None,
             holes: BTreeMap::new(),
             judged: VecDeque::new(),
             counts: Serials::default(),
             restarts: 0,
         }
+    }
+
+    /// Takes up where an earlier tracker had come to `furthest`: what follows it is asked for, whenever it was stamped.
+    pub fn resume(&mut self, furthest: Stamp) {
+        self.began = TimeMs(0);
+        self.start(furthest);
     }
 
     /// Takes notice of a record's stamp, each record's or each event's. Returns whether it may be missing from a gap that has been
@@ -143,12 +155,17 @@ impl GapTracker {
             opened: now,
         };
         let first = head.position + 1;
+        let is_asked_for = head.stamp.time >= self.began;
+        if is_asked_for {
+            // The clock may be set back.
+            self.began = TimeMs(0);
+        }
         *head = Head {
             position,
             stamp,
             latest: head.latest.max(stamp.time),
         };
-        if first < position {
+        if first < position && is_asked_for {
             self.holes.insert(first, hole);
             if self.holes.len() > Self::MAX_HOLES {
                 self.judge_oldest(now);

@@ -80,6 +80,7 @@ pub fn run(path: &Path, renderer: Renderer, out: &mut impl Write) -> Result<Acco
         source: "replay",
         reassembly,
         reorder_window: Duration::from_secs(5),
+        began: TimeMs(0),
         // There are no observations.
         verify: Sampling::PerSecond(0),
         texts: TextMirror::Off,

@@ -128,6 +128,7 @@ impl Running {
         let text_counts = Arc::new(texts::Counts::default());
         let text_mirror = loaded.as_ref().map_or(TextMirror::Off, Loaded::text_mirror);
 
+        let offset = RealtimeOffset::sample();
         let mut core = Core::new(
             &CoreConfig {
                 source: source(delivery),
@@ -141,10 +142,11 @@ impl Running {
                     ..reassemble::Limits::default()
                 },
                 reorder_window: config.merge.reorder_window,
+                began: offset.wall(KtimeNs::now()),
                 verify: config.merge.verify,
                 texts: text_mirror,
             },
-            RealtimeOffset::sample(),
+            offset,
         );
         let (probe, ring, text_ring) = match loaded {
             None => (None, None, None),

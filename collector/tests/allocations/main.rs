@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use collector::audit::reassemble::{EventEnd, Limits, Repeats};
 use collector::audit::record::RecordType;
-use collector::clock::{KtimeNs, RealtimeOffset};
+use collector::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use collector::command::replay;
 use collector::config::Format;
 use collector::core::{Core, CoreConfig};
@@ -146,6 +146,7 @@ fn allocations(format: Format, way: Way) -> u64 {
         source: "test",
         reassembly: way.limits(),
         reorder_window: Duration::from_secs(5),
+        began: TimeMs(0),
         verify: Sampling::PerSecond(0),
         texts: TextMirror::Off,
     };

@@ -16,6 +16,7 @@ use audit_collector_tests::example::{self, Pace};
 use audit_collector_tests::grafana::TimeRange;
 use audit_collector_tests::process::{Collector, Stopped};
 use audit_collector_tests::prometheus::{Prometheus, Series};
+use audit_collector_tests::stream::Stream;
 use audit_collector_tests::workload;
 use collector::audit::client::{Client, UserMessage};
 use collector::audit::record::RecordType;
@@ -179,7 +180,12 @@ impl Scene {
         let well = [DAEMON, BLIND, STUCK, GONE].map(|host| (host.to_owned(), String::new()));
         let mut expected = BTreeSet::from(well);
         expected.insert((BLIND.to_owned(), "AuditWitnessAbsent".to_owned()));
-        assert_eq!(said, expected, "the hosts' health");
+        let output = Stream::parse(&fs::read(self.daemon.output()).unwrap());
+        let losses: Vec<_> = output.loss_lines().collect();
+        assert_eq!(
+            said, expected,
+            "the hosts' health; {DAEMON} told {losses:?}"
+        );
     }
 
     /// A disk that fills up, a full queue in the kernel, a full ring, an overrun socket, a rate limit.

@@ -23,7 +23,7 @@ fn seconds(seconds: u64) -> KtimeNs {
 
 /// First, last and count of the gaps in `serials`, all seen at once and judged after the window.
 fn gaps_in(serials: &[u32]) -> Vec<(u32, u32, u64)> {
-    let mut tracker = GapTracker::new(WINDOW);
+    let mut tracker = GapTracker::new(WINDOW, TimeMs(0));
     for &serial in serials {
         tracker.saw(stamp(serial), seconds(0));
     }
@@ -38,7 +38,7 @@ fn gaps_in(serials: &[u32]) -> Vec<(u32, u32, u64)> {
 
 #[test]
 fn a_hole_is_a_gap_after_the_window_and_has_its_neighbours() {
-    let mut tracker = GapTracker::new(WINDOW);
+    let mut tracker = GapTracker::new(WINDOW, TimeMs(0));
     let mut out = Vec::new();
     tracker.saw(stamp_at(5, 100), seconds(1));
     tracker.saw(stamp_at(9, 200), seconds(2));
@@ -86,7 +86,7 @@ fn serials_wrap() {
 
 #[test]
 fn one_late_record_does_not_add_four_billion() {
-    let mut tracker = GapTracker::new(WINDOW);
+    let mut tracker = GapTracker::new(WINDOW, TimeMs(0));
     let mut out = Vec::new();
     tracker.saw(stamp(100), seconds(0));
     tracker.saw(stamp(102), seconds(0));
@@ -110,7 +110,7 @@ fn one_late_record_does_not_add_four_billion() {
 
 #[test]
 fn another_boot_begins_anew_instead_of_losing_half_the_serials() {
-    let mut tracker = GapTracker::new(WINDOW);
+    let mut tracker = GapTracker::new(WINDOW, TimeMs(0));
     let mut out = Vec::new();
     tracker.saw(stamp_at(5_000, 10_000), seconds(0));
     tracker.saw(stamp_at(5_002, 10_000), seconds(0));
@@ -127,7 +127,7 @@ fn another_boot_begins_anew_instead_of_losing_half_the_serials() {
 
 #[test]
 fn too_many_holes_are_judged_early_and_counted_right() {
-    let mut tracker = GapTracker::new(WINDOW);
+    let mut tracker = GapTracker::new(WINDOW, TimeMs(0));
     let n_holes = 3 * GapTracker::MAX_HOLES as u64;
     for serial in 0..=n_holes as u32 {
         tracker.saw(stamp(2 * serial), seconds(0));
@@ -141,8 +141,29 @@ fn too_many_holes_are_judged_early_and_counted_right() {
 }
 
 #[test]
+fn what_followed_a_stamp_of_before_the_beginning_is_not_asked_for() {
+    let gaps = |resumed: Option<Stamp>| {
+        let mut tracker = GapTracker::new(WINDOW, TimeMs(500));
+        if let Some(furthest) = resumed {
+            tracker.resume(furthest);
+        }
+        // The end of an event that began before; then two events, and one that the clock was set back for.
+        for (serial, time) in [(5, 490), (9, 510), (12, 520), (14, 100), (16, 110)] {
+            tracker.saw(stamp_at(serial, time), seconds(0));
+        }
+        let mut out = Vec::new();
+        tracker.tick(seconds(3), &mut out);
+        let serials = out.iter().map(|gap| (gap.first.0, gap.last.0));
+        serials.collect::<Vec<_>>()
+    };
+    assert_eq!(gaps(None), [(10, 11), (13, 13), (15, 15)]);
+    let resumed = gaps(Some(stamp_at(3, 400)));
+    assert_eq!(resumed, [(4, 4), (6, 8), (10, 11), (13, 13), (15, 15)]);
+}
+
+#[test]
 fn what_may_be_missing_from_a_judged_gap_is_told_of() {
-    let mut tracker = GapTracker::new(WINDOW);
+    let mut tracker = GapTracker::new(WINDOW, TimeMs(0));
     let mut saw = |serial, at| tracker.saw(stamp(serial), seconds(at));
     assert!(!saw(5, 0));
     assert!(!saw(9, 0));
@@ -212,7 +233,7 @@ proptest! {
     fn no_stamps_panic_and_holes_stay_bounded_and_disjoint(
         stamps in proptest::collection::vec((any::<u32>(), 0..100_000u64, 0..10u64), 0..200),
     ) {
-        let mut tracker = GapTracker::new(WINDOW);
+        let mut tracker = GapTracker::new(WINDOW, TimeMs(0));
         let mut now = 0;
         let mut out = Vec::new();
         for (serial, time, passed) in stamps {
