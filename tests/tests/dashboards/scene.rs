@@ -301,20 +301,6 @@ impl Scene {
         named(series.unwrap(), ["alertname", "instance"])
     }
 
-    /// Those that the kernel was to answer, and did not in time, as they count themselves: it may take longer than a second where a
-    /// machine is busy, and in quick motion three of them are a minute.
-    pub(super) fn unanswered(&self) -> Vec<&'static str> {
-        let asked = [(DAEMON, &self.daemon), (BLIND, &self.blind)].into_iter();
-        let errors = asked.map(|(host, collector)| {
-            let errors = collector.metrics().unwrap();
-            (host, errors.count("kernel_status_errors_total", &[]))
-        });
-        errors
-            .filter(|(_, errors)| *errors > 0)
-            .map(|(host, _)| host)
-            .collect()
-    }
-
     /// From the first scrape until now.
     pub(super) fn time_range(&self) -> TimeRange {
         TimeRange {
