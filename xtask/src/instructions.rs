@@ -1,8 +1,10 @@
-//! `cargo xtask instructions`: how many instructions a replayed record costs, in all and in each stage, against what is recorded.
+//! `cargo xtask instructions`: how many instructions a replayed record costs, in all and in each stage, and what a call costs that
+//! eBPF programs saw, against what is recorded.
 //!
 //! Counted by valgrind's callgrind, which says the same on a busy machine as on an idle one: two replays of one log of different
-//! length, so that the difference is the records' alone. More than [`ALLOWED`] above the recorded figure fails, unless the record is
-//! changed in the same commit. The figures are of one compiler and of x86_64; elsewhere they are printed and compared with nothing.
+//! length, so that the difference is the records' alone; and likewise two runs of those benches of the collector that have a witness.
+//! More than [`ALLOWED`] above the recorded figure fails, unless the record is changed in the same commit. The figures are of one
+//! compiler and of x86_64; elsewhere they are printed and compared with nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,6 +37,16 @@ const STAGES: [(&str, &str); 4] = [
     (RENDER, "collector::output::render::Renderer::render"),
 ];
 const RENDER: &str = "render";
+/// How many storms of calls the benches are run with.
+const STORMS: (u64, u64) = (2, 4);
+/// Calls of one storm (`CALLS` in collector/benches/stages/storm.rs).
+const CALLS: u64 = 10_240;
+/// The benches that have a witness, and the function that each times.
+const BENCHES: [(&str, &str); 3] = [
+    ("decode", "stages::decode_samples"),
+    ("correlate_matched", "stages::match_calls"),
+    ("correlate_backfilled", "stages::give_back_calls"),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -50,6 +62,8 @@ struct Recorded {
     rustc: String,
     /// Instructions for one record: of a whole replay, by the format of the output, and of its stages.
     per_record: BTreeMap<String, u64>,
+    /// Instructions for one call, by the bench.
+    per_call: BTreeMap<String, u64>,
 }
 
 pub(crate) fn command(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -80,14 +94,23 @@ pub(crate) fn check() -> anyhow::Result<()> {
     if !cfg!(target_arch = "x86_64") {
         return Ok(());
     }
-    for (what, now) in &counted.per_record {
+    compare("record", &recorded.per_record, &counted.per_record)?;
+    compare("call", &recorded.per_call, &counted.per_call)
+}
+
+/// Compares what each `unit` costs now with what is recorded.
+fn compare(
+    unit: &str,
+    recorded: &BTreeMap<String, u64>,
+    counted: &BTreeMap<String, u64>,
+) -> anyhow::Result<()> {
+    for (what, now) in counted {
         let before = *recorded
-            .per_record
             .get(what)
             .with_context(|| format!("xtask/instructions.json has no figure for {what}"))?;
         ensure!(
             *now as f64 <= before as f64 * (1.0 + ALLOWED),
-            "{what}: a record costs {now} instructions, {:.1} % more than the {before} recorded: see what made it so, or, \
+            "{what}: a {unit} costs {now} instructions, {:.1} % more than the {before} recorded: see what made it so, or, \
              where that is worth it, run `cargo xtask instructions --record` and commit xtask/instructions.json with it",
             (*now as f64 / before as f64 - 1.0) * 100.0
         );
@@ -127,7 +150,20 @@ fn count() -> anyhow::Result<Recorded> {
             }
         }
     }
-    Ok(Recorded { rustc, per_record })
+    let (long, short) = (bench(&folder, STORMS.1)?, bench(&folder, STORMS.0)?);
+    let calls = CALLS * (STORMS.1 - STORMS.0);
+    let mut per_call = BTreeMap::new();
+    for (what, instructions) in long {
+        let before = short.get(&what).copied().unwrap_or_default();
+        let each = instructions.saturating_sub(before) / calls;
+        step::announce(&format!("{each} instructions for a call: {what}"));
+        per_call.insert(what, each);
+    }
+    Ok(Recorded {
+        rustc,
+        per_record,
+        per_call,
+    })
 }
 
 /// The corpus `repeats` times, each with later times and serials than the one before, and how many lines that are.
@@ -181,21 +217,19 @@ fn split_stamp(line: &str) -> Option<Line<'_>> {
 
 /// How many instructions it takes to replay `log`, in all (under the format's name) and in each stage.
 fn replay(log: &Path, format: &str) -> anyhow::Result<BTreeMap<String, u64>> {
-    let counts = log.with_extension("callgrind");
-    let mut valgrind = Command::new("valgrind");
+    let account = log.with_extension("callgrind");
+    let mut valgrind = Command::new(VALGRIND);
     for (name, value) in setup::test_tools_environment()? {
         valgrind.env(name, value);
     }
     valgrind
-        .args(["--quiet", "--tool=callgrind"])
-        .arg(format!("--callgrind-out-file={}", counts.display()))
+        .args(options(&account))
         .arg(Profile::Release.folder().join("audit-collector"))
         .args(["replay", "--log", "error", "--format", format])
         .arg(log)
         .stdout(Stdio::null());
     step::output(&mut valgrind)?;
-    let text =
-        fs::read_to_string(&counts).with_context(|| format!("cannot read {}", counts.display()))?;
+    let text = read(&account)?;
     let total = text.lines().find_map(|line| line.strip_prefix("summary: "));
     let total = total.context("callgrind wrote no summary")?;
     let total = total
@@ -205,15 +239,60 @@ fn replay(log: &Path, format: &str) -> anyhow::Result<BTreeMap<String, u64>> {
     let calls = calls(&text);
     let mut counts = BTreeMap::from([(format.to_owned(), total)]);
     for (stage, function) in STAGES {
-        let within = calls.get(function);
-        let within = within.with_context(|| format!("callgrind saw no call of {function}"))?;
         let name = match stage {
             RENDER => format!("{stage} to {format}"),
             _ => stage.to_owned(),
         };
-        counts.insert(name, *within);
+        counts.insert(name, within(&calls, function)?);
     }
     Ok(counts)
+}
+
+/// How many instructions each bench takes for so many storms. Cargo builds it and has valgrind run it.
+fn bench(folder: &Path, storms: u64) -> anyhow::Result<BTreeMap<String, u64>> {
+    let account = folder.join("bench.callgrind");
+    let mut runner = vec![VALGRIND.to_owned()];
+    runner.extend(options(&account));
+    let mut cargo = workspace::cargo();
+    for (name, value) in setup::test_tools_environment()? {
+        cargo.env(name, value);
+    }
+    cargo
+        .args(["bench", "--package", "audit-collector", "--bench", "stages"])
+        .arg("--config")
+        .arg(format!("target.'cfg(all())'.runner={runner:?}"))
+        .args(["--", "--exact", "--sample-size=1"])
+        .arg(format!("--sample-count={storms}"))
+        .args(BENCHES.map(|(bench, _)| format!("stages::{bench}")));
+    step::output(&mut cargo)?;
+    let text = read(&account)?;
+    let calls = calls(&text);
+    let counts = BENCHES.iter().map(|(bench, function)| {
+        let within = within(&calls, function)?;
+        Ok(((*bench).to_owned(), within))
+    });
+    counts.collect()
+}
+
+const VALGRIND: &str = "valgrind";
+
+/// How valgrind is to count, and where it writes its account.
+fn options(account: &Path) -> [String; 3] {
+    let file = account.display();
+    [
+        "--quiet".to_owned(),
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={file}"),
+    ]
+}
+
+fn read(account: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(account).with_context(|| format!("cannot read {}", account.display()))
+}
+
+fn within(calls: &BTreeMap<&str, u64>, function: &str) -> anyhow::Result<u64> {
+    let within = calls.get(function).copied();
+    within.with_context(|| format!("callgrind saw no call of {function}"))
 }
 
 /// How many instructions the calls of each function took, its own and those of all it called, by callgrind's account: behind a
