@@ -303,10 +303,10 @@ fn a_storm_of_everything_by_many_threads_comes_out_whole() {
     let count = size(64, 160).to_string();
     let threads = ["mixed", "--makers=threads", "--n-makers=64"];
     let arguments = [&threads[..], &["--count", &count]].concat();
-    let outcome = storm(60_095, &TINY, &arguments);
+    // With room for 64 records as few as 98 calls were lost whole on a quiet machine.
+    let outcome = storm(60_095, &TINIEST, &arguments);
     outcome.check_refused();
-    // Ten kinds of calls take so long that on a quiet machine few find the queue full: 98 in one run.
-    outcome.check_lost(20);
+    outcome.check_lost(100);
 }
 
 /// Debian's daemon is slower than the calls: the kernel refuses most of them, for us as well.

@@ -291,7 +291,7 @@ impl Machines {
     }
 
     /// Runs what failed once more, one machine at a time. An emulated processor stands still while this machine's does something
-    /// else, for longer than any real one; what is wrong with the tests or with what they test is wrong without that as well.
+    /// else, for longer than any real one. That may as well show a race that is in what they test, so what passed only then is named.
     fn run_again(&self, jobs: &[Job<'_>], results: &mut Results) -> anyhow::Result<()> {
         let failed = std::mem::take(&mut results.failed);
         for job in jobs {
