@@ -105,7 +105,7 @@ pub struct VerifyArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Config file as for `run`; its output, address and account line are left out
+    /// Config file as for `run`; its mode, output, addresses, account line, capture, state file and canary are left out
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The settings of `run`, given as flags.
@@ -124,8 +124,8 @@ impl VerifyArgs {
             Some(path) => Settings::from_file(path)?,
             None => Settings::default(),
         };
-        let own = Settings::of_verify();
-        let config = self.settings.over(own).over(file).resolve()?;
+        let below = Settings::of_verify().over(file.beside_another());
+        let config = self.settings.over(below).resolve()?;
         Ok((seconds, config))
     }
 }

@@ -16,7 +16,7 @@ use crate::audit::record::{Provenance, Record, RecordType, Stamp};
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::correlate::evidence::Poll;
 use crate::correlate::limits::Limits;
-use crate::correlate::matcher::Correlator;
+use crate::correlate::matcher::{Correlator, Due};
 use crate::event::{Cause, LossUnit, Output};
 use crate::probe::observation::Observation;
 use crate::probe::texts::{Text, TextMirror, TextReason};
@@ -190,8 +190,8 @@ impl Core {
         self.correlator.lose(cause, count, unit, at);
     }
 
-    /// Lets time pass.
-    pub fn tick(&mut self, now: KtimeNs, offset: RealtimeOffset) {
+    /// Lets time pass; when it should next.
+    pub fn tick(&mut self, now: KtimeNs, offset: RealtimeOffset) -> Due {
         self.offset = offset;
         self.verifier.tick(now);
         // Losses of one kind are told once a tick, however many there were.
@@ -206,7 +206,7 @@ impl Core {
         for gap in self.judged.drain(..) {
             self.correlator.gap(gap);
         }
-        self.correlator.tick(now, offset, &mut self.outputs);
+        self.correlator.tick(now, offset, &mut self.outputs)
     }
 
     /// A storm is over: keeps no more room than what waits and what is remembered needs.

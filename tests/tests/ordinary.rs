@@ -113,8 +113,9 @@ fn ample() -> StatusChange {
     }
 }
 
-/// Sessions of user `uid`, one after the other, for as long as is asked for; how many.
-fn work(uid: u32, address: &str) -> u32 {
+/// Sessions of user `uid`, one after the other, for as long as is asked for; how many. An emulated processor is too slow for `collectors` to
+/// follow several without a break.
+fn work(uid: u32, address: &str, collectors: &[&Collector]) -> u32 {
     let folder = tempfile::tempdir().unwrap();
     chown(folder.path(), Some(uid), Some(uid)).unwrap();
     let script = folder.path().join("session");
@@ -141,6 +142,11 @@ fn work(uid: u32, address: &str) -> u32 {
         assert!(status.success(), "a session ended with {status}");
         n_sessions += 1;
         thread::sleep(PAUSE);
+        if requirement::in_virtual_machine() {
+            for collector in collectors {
+                settle(collector);
+            }
+        }
     }
     n_sessions
 }
@@ -260,7 +266,8 @@ fn ordinary_work_raises_no_alarm_as_the_daemon_nor_beside_one() {
     ]
     .concat();
     let beside = Collector::start(&beside).unwrap();
-    let n_sessions = work(auid, &format!("http://{}/metrics", daemon.address()));
+    let address = format!("http://{}/metrics", daemon.address());
+    let n_sessions = work(auid, &address, &[&daemon, &beside]);
     println!("{n_rules} rules, {n_sessions} sessions");
     let (daemon_metrics, beside_metrics) = (settle(&daemon), settle(&beside));
     let (beside, daemon) = (beside.stop().unwrap(), daemon.stop().unwrap());
@@ -294,7 +301,8 @@ fn ordinary_work_raises_no_alarm_beside_debians_daemon() {
     .concat();
     let collector = Collector::start(&arguments).unwrap();
     let address = format!("http://{}/metrics", collector.address());
-    work(auid, &address);
+    let n_sessions = work(auid, &address, &[&collector]);
+    println!("{n_sessions} sessions");
     let metrics = settle(&collector);
     let finished = collector.stop().unwrap();
     let ours = check("beside auditd", &metrics, &finished, auid);

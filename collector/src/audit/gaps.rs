@@ -42,6 +42,17 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Makes one of this gap and a later one, where there are too many to keep each.
+    pub fn join(&mut self, later: &Self) {
+        *self = Self {
+            last: later.last,
+            after: later.after,
+            count: self.count + later.count,
+            noticed: later.noticed,
+            ..*self
+        };
+    }
+
     /// What is missing now that `stamp` has come after all: none where it was not missing, or is one of a gap that had to be joined
     /// from several. Else the gaps that are left on either side of it.
     pub fn without(&self, stamp: Stamp) -> Option<[Option<Self>; 2]> {
@@ -286,12 +297,7 @@ impl GapTracker {
         self.counts.missing += gap.count;
         let full = self.judged.len() >= Self::MAX_HOLES;
         match self.judged.back_mut() {
-            Some(newest) if full => {
-                newest.last = gap.last;
-                newest.after = gap.after;
-                newest.count += gap.count;
-                newest.noticed = now;
-            }
+            Some(newest) if full => newest.join(&gap),
             _ => self.judged.push_back(gap),
         }
     }

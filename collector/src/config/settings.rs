@@ -74,7 +74,7 @@ pub struct Settings {
     /// Remember in this file how far the audit stream was read, so that the next start tells what was missed in between
     #[arg(long, value_name = "FILE")]
     pub state_file: Option<PathBuf>,
-    /// Write every datagram to this file as received
+    /// Write every datagram to this file as received; a file of that name is overwritten
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
     /// Use the eBPF witness [default: auto]
@@ -206,6 +206,17 @@ impl Settings {
             account_interval_s: Bounded::try_from(0).ok(),
             verify_per_second: "all".parse().ok(),
             ..Self::default()
+        }
+    }
+
+    /// Without what belongs to the one collector these settings were written for: its place as the daemon, and its files.
+    pub fn beside_another(self) -> Self {
+        Self {
+            mode: None,
+            state_file: None,
+            capture: None,
+            canary: None,
+            ..self
         }
     }
 

@@ -13,6 +13,7 @@ use crate::event::EventId;
 /// Bounded by [`GivenBack::CAPACITY`]; the oldest are forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct GivenBack {
+    /// By entry.
     by_key: HashMap<MatchKey, VecDeque<Given>>,
     order: VecDeque<(KtimeNs, MatchKey)>,
     by_stamp: HashMap<Stamp, EventId>,
@@ -64,11 +65,14 @@ impl GivenBack {
         stamped: Stamped,
         now: KtimeNs,
     ) {
-        self.by_key.entry(key).or_default().push_back(Given {
+        let given = Given {
             id,
             entry,
             settled: now,
-        });
+        };
+        let queue = self.by_key.entry(key).or_default();
+        let at = queue.partition_point(|other| other.entry <= entry);
+        queue.insert(at, given);
         self.order.push_back((now, key));
         if stamped == Stamped::Maybe {
             let at = self.unclaimed.partition_point(|other| *other <= entry);
@@ -79,7 +83,7 @@ impl GivenBack {
         }
     }
 
-    /// Takes the one with `key` that entered within `tolerance` of `stamp`.
+    /// Takes the first with `key` that entered within `tolerance` of `stamp`.
     pub(super) fn take(
         &mut self,
         key: &MatchKey,
@@ -87,9 +91,10 @@ impl GivenBack {
         tolerance: Duration,
     ) -> Option<EventId> {
         let queue = self.by_key.get_mut(key)?;
-        let near =
-            |given: &Given| given.entry.since(stamp).max(stamp.since(given.entry)) <= tolerance;
-        let at = queue.iter().position(near)?;
+        let at = queue.partition_point(|given| given.entry.plus(tolerance) < stamp);
+        queue
+            .get(at)
+            .filter(|given| given.entry.since(stamp) <= tolerance)?;
         queue.remove(at).map(|given| given.id)
     }
 

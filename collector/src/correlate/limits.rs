@@ -15,8 +15,12 @@ pub struct Limits {
     pub longest_wait: Duration,
     /// Observations that may wait.
     pub max_observations: usize,
+    /// Bytes of the samples of those.
+    pub max_observation_bytes: usize,
     /// Audit events that may wait.
     pub max_events: usize,
+    /// Bytes of the records of those.
+    pub max_event_bytes: usize,
 }
 
 impl Limits {
@@ -31,7 +35,9 @@ impl Limits {
             settle_wait: least,
             longest_wait: Duration::from_secs(60),
             max_observations: 262_144,
+            max_observation_bytes: 256 << 20,
             max_events: 65_536,
+            max_event_bytes: 64 << 20,
         }
     }
 }

@@ -9,20 +9,19 @@
 
 mod clock;
 mod emission;
+mod news;
 mod settling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use collector_ebpf::{LossReason, TextReason};
-
 use crate::account::{Crosscheck, Histogram};
 use crate::audit::event::{AuditEvent, Completion};
-use crate::audit::gaps::Gap;
+use crate::audit::gaps::{Gap, GapTracker};
 use crate::audit::record::{Record, Stamp};
 use crate::audit::records::SyscallFields;
 use crate::clock::{KtimeNs, RealtimeOffset};
-use crate::correlate::evidence::{Evidence, Poll};
+use crate::correlate::evidence::Evidence;
 use crate::correlate::fragment::{self, Content};
 use crate::correlate::given_back::GivenBack;
 use crate::correlate::key::MatchKey;
@@ -35,11 +34,20 @@ use crate::correlate::progress::Progress;
 use crate::correlate::serials::Serials;
 use crate::correlate::unexplained;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
-use crate::correlate::witness::{Rules, Witness};
-use crate::event::{Cause, Event, LossUnit, MatchedBy, Output, State, StateChange};
+use crate::correlate::witness::Witness;
+use crate::event::{Cause, Event, LossUnit, MatchedBy, Output};
 use crate::probe::hooks::Level;
 use crate::probe::observation::{Extent, Observation};
 use crate::probe::settle::Settled;
+
+/// When time should pass again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Whenever it suits.
+    Later,
+    /// As soon as others have had their turn: more has waited long enough.
+    Now,
+}
 
 /// Matches the two streams. See the module's picture.
 pub struct Correlator {
@@ -82,6 +90,10 @@ impl Correlator {
     const RACE: Duration = Duration::from_millis(1);
     /// Longer than it takes two polls to come.
     const POLL_WAIT: Duration = Duration::from_secs(3);
+    /// How much later than it was taken a sample may come, and be judged for the first time.
+    const LATE_SAMPLE: Duration = Duration::from_secs(2);
+    /// Events settled in one tick: after a storm tens of thousands are due at once, and who waits for them waits for nothing else.
+    const SETTLED_AT_ONCE: usize = 1_024;
     /// How many events' memory is kept for later ones.
     const SPARE_EVENTS: usize = 512;
     /// After so long without a loss of observations, nothing from before can be in doubt any more.
@@ -115,67 +127,9 @@ impl Correlator {
         }
     }
 
-    /// The witness watches from `rules.since` on.
-    pub fn witness_attached(&mut self, rules: Rules, exempt: Vec<u32>, level: Level) {
-        self.witness = Some(Witness::new(rules, exempt, level));
-    }
-
     fn level(&self) -> Level {
         let witness = self.witness.as_ref();
         witness.map_or(Level::Syscalls, |witness| witness.level)
-    }
-
-    /// The witness watches no longer: what happens from `at` on comes from the audit stream alone.
-    pub fn witness_detached(&mut self, at: KtimeNs) {
-        if let Some(witness) = &mut self.witness {
-            witness.detach(at);
-        }
-    }
-
-    /// Every observation taken before `at` has been handed over. Where this is told, an event waits for its observation
-    /// as long as that may still be on its way.
-    pub fn witness_passed(&mut self, at: KtimeNs) {
-        self.witness_passed = self.witness_passed.max(Some(at));
-    }
-
-    /// The rules in force changed; observations judged against others are judged again when they are settled.
-    pub fn rules_changed(&mut self, rules: Rules) {
-        self.rules_unsettled(rules.former_until, rules.since);
-        if let Some(witness) = &mut self.witness {
-            witness.change_rules(rules);
-        }
-    }
-
-    /// From `from` to `until` the kernel may have held other rules than those the witness judged by.
-    pub fn rules_unsettled(&mut self, from: KtimeNs, until: KtimeNs) {
-        self.evidence.rules_unsettled(from, until);
-    }
-
-    /// The kernel keeps nothing for a daemon that it cannot reach.
-    pub fn kernel_keeps_nothing(&mut self) {
-        self.evidence.kernel_keeps_nothing();
-    }
-
-    /// The stream is known to have been read before `at`, by an earlier run.
-    pub fn resumed(&mut self, at: KtimeNs) {
-        self.resumed_at = Some(at);
-    }
-
-    /// Since `since` the kernel lacks rules that the witness judges by; none where it has had them all since `now`.
-    pub fn rules_missing(&mut self, since: Option<KtimeNs>, now: KtimeNs) {
-        self.evidence.rules_missing(since, now);
-    }
-
-    /// Auditing was switched off at `at`, and may be on again since.
-    pub fn auditing_switched_off(&mut self, at: KtimeNs) {
-        self.evidence.switched_off(at);
-    }
-
-    /// Other processes' calls are exempt now.
-    pub fn exempt_changed(&mut self, exempt: Vec<u32>) {
-        if let Some(witness) = &mut self.witness {
-            witness.exempt = exempt;
-        }
     }
 
     /// An event of the audit stream.
@@ -237,7 +191,8 @@ impl Correlator {
             stamp,
             since: now,
         });
-        if self.waiting.len() > self.limits.max_events
+        while (self.waiting.len() > self.limits.max_events
+            || self.waiting.n_bytes() > self.limits.max_event_bytes)
             && let Some(oldest) = self.waiting.take_older_than(now)
         {
             self.lose(Cause::WindowFull, 1, LossUnit::Events, now);
@@ -311,7 +266,8 @@ impl Correlator {
             return;
         }
         self.observations.insert(pending);
-        if self.observations.len() > self.limits.max_observations
+        while (self.observations.len() > self.limits.max_observations
+            || self.observations.n_bytes() > self.limits.max_observation_bytes)
             && let Some(oldest) = self.observations.take_due(|_| true)
         {
             self.lose(Cause::WindowFull, 1, LossUnit::Observations, now);
@@ -352,73 +308,13 @@ impl Correlator {
             .take_by_key(&key, observation.entry, tolerance, fits)
     }
 
-    /// What a poll of the kernel's status and of the event socket found.
-    pub fn poll(&mut self, poll: Poll) {
-        if poll.drained() && !self.evidence.was_congested() {
-            self.progress.note(poll.at, poll.asked);
-        }
-        let reasons = poll.reasons.unwrap_or_default();
-        let explained = std::iter::zip(LossReason::ALL.map(Cause::of_reason), reasons);
-        let others = [
-            (Evidence::cause_of_lost(&poll), poll.unexplained),
-            (Cause::SocketOverrun, poll.socket_drops),
-            (Cause::HoldOverflow, poll.not_held),
-            (Cause::QueueFull, poll.queue_full),
-        ];
-        let since = self.evidence.last_poll().unwrap_or(poll.at);
-        for (cause, count) in explained.chain(others) {
-            if count > 0 {
-                let when = (since, poll.at);
-                self.losses
-                    .count(cause, count, LossUnit::Records, when, self.offset);
-            }
-        }
-        self.evidence.add(poll);
-    }
-
-    /// Something else was lost: observations, unreadable datagrams.
-    pub fn lose(&mut self, cause: Cause, count: u64, unit: LossUnit, at: KtimeNs) {
-        self.losses.count(cause, count, unit, (at, at), self.offset);
-    }
-
-    /// Up to when everything that was queued has surely come through, if it has come at all.
-    pub(crate) fn stream_passed(&mut self, now: KtimeNs) -> KtimeNs {
-        // Records that the stream has passed may still be on their way through the reassembler and the wait for a match; and
-        // what was lost of them, the poll after that has told. Without polls, nothing will.
-        let latest = now.minus(self.limits.settle_wait);
-        let polled = self
-            .evidence
-            .last_status()
-            .map_or(latest, |asked| asked.max(latest.minus(Self::POLL_WAIT)));
-        self.progress.known_at(latest.min(polled))
-    }
-
-    /// Up to when everything that was queued has been read.
-    pub(crate) fn furthest_passed(&self) -> KtimeNs {
-        self.progress.furthest()
-    }
-
-    /// How long anything waits at most.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        self.limits.longest_wait
-    }
-
-    /// Why a record was lost of which the kernel's text tells; none where it was not.
-    pub(crate) fn cause_of_text(&self, reason: TextReason) -> Option<Cause> {
-        let cause = Cause::of_text(reason)?;
-        // What another daemon does not take, or nobody, was not on its way to us.
-        let to_others = self.evidence.is_displaced() && cause != Cause::SocketOverrun;
-        Some(if to_others { Cause::Displaced } else { cause })
-    }
-
-    /// Why a record that left the kernel's queue at `taken` did not come.
-    pub(crate) fn cause_behind_the_queue(&self, taken: KtimeNs) -> Cause {
-        self.evidence.cause_behind(taken)
-    }
-
     /// A hole in the serials that outlived the reorder window.
     pub fn gap(&mut self, gap: Gap) {
-        self.gaps.push_back(gap);
+        let full = self.gaps.len() >= GapTracker::MAX_HOLES;
+        match self.gaps.back_mut() {
+            Some(newest) if full => newest.join(&gap),
+            _ => self.gaps.push_back(gap),
+        }
     }
 
     /// A record behind the furthest serial has come: where it was missing from a gap that is not settled, it is no more.
@@ -434,14 +330,18 @@ impl Correlator {
         }
     }
 
-    /// Lets time pass: settles what has waited long enough.
-    pub fn tick(&mut self, now: KtimeNs, offset: RealtimeOffset, out: &mut Vec<Output>) {
+    /// Lets time pass: settles what has waited long enough, of very many as much as is good at once.
+    pub fn tick(&mut self, now: KtimeNs, offset: RealtimeOffset, out: &mut Vec<Output>) -> Due {
         self.follow_clock(now, offset, out);
+        let mut room = Self::SETTLED_AT_ONCE;
         let passed = self.witness_passed.map_or(now, |passed| {
             passed.clamp(now.minus(self.limits.longest_wait), now)
         });
         let waited_since = passed.minus(self.limits.event_wait);
-        while let Some(waiting) = self.waiting.take_older_than(waited_since) {
+        while room > 0
+            && let Some(waiting) = self.waiting.take_older_than(waited_since)
+        {
+            room -= 1;
             self.settle_waiting(waiting, now, out);
         }
         self.follow_certainty(now, out);
@@ -450,17 +350,20 @@ impl Correlator {
             .evidence
             .last_poll()
             .map_or(now, |poll| poll.max(now.minus(Self::POLL_WAIT)));
-        while let Some(unexplained) = self.unexplained.take_older_than(explained) {
+        while room > 0
+            && let Some(unexplained) = self.unexplained.take_older_than(explained)
+        {
+            room -= 1;
             self.settle_unexplained(unexplained, now, out);
         }
         let limits = self.limits;
         let since = now.minus(limits.longest_wait);
-        while let Some(pending) = self.operations.take_older_than(since) {
+        for pending in self.operations.take_older_than(since) {
             self.expect(pending, Settled::Open, now, out);
         }
         let passed = self.stream_passed(now);
         let chosen_by_content = self.level() == Level::Syscalls;
-        loop {
+        while room > 0 {
             // A fragment that waits for the ring to be read may choose it yet.
             let waiting = &self.waiting;
             let due = |pending: &Pending| {
@@ -474,22 +377,26 @@ impl Correlator {
             let Some(pending) = self.observations.take_due(due) else {
                 break;
             };
+            room -= 1;
             self.settle_observation(pending, None, now, out);
         }
         // A gap is set against what was given back in it, so it is settled after all of that.
         let oldest = self.observations.oldest();
-        while self.gaps.front().is_some_and(|gap| {
+        let is_due = |gap: &Gap| {
             let waited = now.since(gap.noticed);
             waited >= limits.longest_wait
                 || (waited >= limits.observation_wait
                     && oldest.is_none_or(|oldest| oldest > gap.noticed))
-        }) {
+        };
+        while room > 0 && self.gaps.front().is_some_and(is_due) {
+            room -= 1;
             self.settle_oldest_gap(now);
         }
         let due = self.losses.due(now, offset, &self.neighbours);
         out.extend(due.into_iter().map(Output::Loss));
         self.given_back.forget(now.minus(limits.longest_wait));
         debug_assert!(self.crosscheck.balances(), "{:?}", self.crosscheck);
+        if room == 0 { Due::Now } else { Due::Later }
     }
 
     /// The input has ended: settles everything that still waits.
@@ -497,7 +404,7 @@ impl Correlator {
         while let Some(waiting) = self.waiting.take_older_than(now) {
             self.settle_waiting(waiting, now, out);
         }
-        while let Some(pending) = self.operations.take_older_than(now) {
+        for pending in self.operations.take_older_than(now) {
             self.expect(pending, Settled::Open, now, out);
         }
         let passed = self.progress.furthest();
@@ -585,29 +492,6 @@ impl Correlator {
                         || (witness.level == Level::AuditHooks && operations::has_operations(event))
                 }
             }
-    }
-
-    /// Says when observations begin to be lost, and when that is over.
-    fn follow_certainty(&mut self, now: KtimeNs, out: &mut Vec<Output>) {
-        let lost_since = self
-            .evidence
-            .unobserved_since(now.minus(Self::CERTAIN_AFTER));
-        let message = match (lost_since, self.crosscheck.uncertain_since) {
-            (Some(at), None) => {
-                self.crosscheck.uncertain_since = Some(at);
-                "observations are being lost: what the audit stream alone reports is uncertain, and events that it lost as well are not known"
-            }
-            (None, Some(_)) => {
-                self.crosscheck.uncertain_since = None;
-                "no observations are being lost any more: every event is accounted for again"
-            }
-            _ => return,
-        };
-        out.push(Output::State(State {
-            time: self.offset.wall(now),
-            what: StateChange::WitnessChanged,
-            message: message.to_owned(),
-        }));
     }
 }
 

@@ -35,14 +35,20 @@ pub(super) struct Observations {
     by_key: HashMap<MatchKey, VecDeque<ObservationId>>,
     by_stamp: HashMap<Stamp, ObservationId>,
     by_arrival: VecDeque<(KtimeNs, ObservationId)>,
+    n_bytes: usize,
 }
 
 impl Observations {
     /// Candidates looked at for one event, so that a storm does not cost its square.
-    const MOST_CANDIDATES: usize = 2_048;
+    pub(super) const MOST_CANDIDATES: usize = 2_048;
 
     pub(super) fn len(&self) -> usize {
         self.by_entry.len()
+    }
+
+    /// Bytes of the samples of those that wait.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
     }
 
     /// Keeps no more room than what waits needs.
@@ -78,6 +84,7 @@ impl Observations {
             }
         }
         self.by_arrival.push_back((observation.taken, id));
+        self.n_bytes += observation.n_bytes;
         self.by_entry.insert(id, pending);
     }
 
@@ -135,20 +142,28 @@ impl Observations {
             cpu: 0,
             sequence: 0,
         };
+        // Where all were reported there is no need to look.
+        let most = if self.by_key.is_empty() { 0 } else { usize::MAX };
         self.by_entry
             .range(first..)
+            .take(most)
             .take_while(move |(id, _)| id.entry <= to)
             .filter(|(_, pending)| pending.observation.report.is_none())
             .take(Self::MOST_CANDIDATES)
             .map(|(id, pending)| (*id, pending))
     }
 
-    /// Those with a *maybe* verdict.
-    pub(super) fn undecided(&self) -> Vec<ObservationId> {
-        self.by_entry
-            .iter()
-            .filter(|(_, pending)| pending.observation.verdict == Verdict::Maybe)
-            .map(|(id, _)| *id)
+    /// Those with a *maybe* verdict, of what was sampled after `since`.
+    pub(super) fn undecided(&self, since: KtimeNs) -> Vec<ObservationId> {
+        let undecided = |id: &ObservationId| {
+            let pending = self.by_entry.get(id);
+            pending.is_some_and(|pending| pending.observation.verdict == Verdict::Maybe)
+        };
+        let arrived = self.by_arrival.iter();
+        arrived
+            .filter(|(taken, _)| *taken > since)
+            .map(|(_, id)| *id)
+            .filter(undecided)
             .collect()
     }
 
@@ -185,6 +200,7 @@ impl Observations {
 
     pub(super) fn remove(&mut self, id: ObservationId) -> Option<Pending> {
         let pending = self.by_entry.remove(&id)?;
+        self.n_bytes -= pending.observation.n_bytes;
         if let Some(stamp) = pending.observation.report.and_then(|report| report.stamp()) {
             self.by_stamp.remove(&stamp);
         }

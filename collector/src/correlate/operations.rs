@@ -16,6 +16,7 @@ use crate::probe::observation::{Observation, Report};
 #[derive(Debug, Default)]
 pub(super) struct Operations {
     by_thread: HashMap<u32, Pending>,
+    n_bytes: usize,
 }
 
 impl Operations {
@@ -23,33 +24,41 @@ impl Operations {
     const CAPACITY: usize = 4_096;
     /// Operations of one call that are kept together.
     const PER_CALL: usize = 4_096;
+    /// Bytes of their samples, of all calls together.
+    const MAX_BYTES: usize = 64 << 20;
 
     /// Keeps operations until their call is observed; returns what can find no call any more.
     pub(super) fn hold(&mut self, pending: Pending) -> Option<Pending> {
         let thread = pending.observation.tid;
+        self.n_bytes += pending.observation.n_bytes;
         if let Some(held) = self.by_thread.get_mut(&thread)
             && held.observation.operations.len() < Self::PER_CALL
             && same_event(&held.observation, &pending.observation)
         {
             join(&mut held.observation, *pending.observation);
-            return None;
-        }
-        if let Some(former) = self.by_thread.insert(thread, pending) {
+        } else if let Some(former) = self.by_thread.insert(thread, pending) {
+            self.n_bytes -= former.observation.n_bytes;
             return Some(former);
         }
-        if self.by_thread.len() <= Self::CAPACITY {
+        if self.by_thread.len() <= Self::CAPACITY && self.n_bytes <= Self::MAX_BYTES {
             return None;
         }
         let oldest = self.by_thread.iter().min_by_key(|(_, held)| held.arrived);
         let thread = oldest.map(|(thread, _)| *thread)?;
-        self.by_thread.remove(&thread)
+        self.take(thread)
+    }
+
+    fn take(&mut self, thread: u32) -> Option<Pending> {
+        let held = self.by_thread.remove(&thread)?;
+        self.n_bytes -= held.observation.n_bytes;
+        Some(held)
     }
 
     /// Adds to the observation of a call what was held for it.
     pub(super) fn join_call(&mut self, call: &mut Observation) {
         let held = self.by_thread.get(&call.tid);
         if held.is_some_and(|held| same_event(&held.observation, call))
-            && let Some(held) = self.by_thread.remove(&call.tid)
+            && let Some(held) = self.take(call.tid)
         {
             join(call, *held.observation);
         }
@@ -63,17 +72,19 @@ impl Operations {
         };
         let mut found = self.by_thread.iter().filter(|(_, held)| has_stamp(held));
         let thread = found.next().map(|(thread, _)| *thread)?;
-        self.by_thread.remove(&thread)
+        self.take(thread)
     }
 
-    /// Takes one that has waited since `since` or longer.
-    pub(super) fn take_older_than(&mut self, since: KtimeNs) -> Option<Pending> {
-        let mut old = self
-            .by_thread
+    /// Takes those that have waited since `since` or longer.
+    pub(super) fn take_older_than(&mut self, since: KtimeNs) -> Vec<Pending> {
+        let is_old = |held: &mut Pending| held.arrived <= since;
+        let old = self.by_thread.extract_if(|_, held| is_old(held));
+        let old: Vec<Pending> = old.map(|(_, held)| held).collect();
+        self.n_bytes -= old
             .iter()
-            .filter(|(_, held)| held.arrived <= since);
-        let thread = old.next().map(|(thread, _)| *thread)?;
-        self.by_thread.remove(&thread)
+            .map(|held| held.observation.n_bytes)
+            .sum::<usize>();
+        old
     }
 
     pub(super) fn len(&self) -> usize {
@@ -109,6 +120,7 @@ fn same_event(one: &Observation, other: &Observation) -> bool {
 
 /// Adds to `event` what `part` says. An operation without serial and loss was excluded by a rule, and has no record.
 fn join(event: &mut Observation, part: Observation) {
+    event.n_bytes += part.n_bytes;
     let recorded = |report: &Report| report.serial.is_some() || report.first_lost.is_some();
     let operations = part.operations.into_iter();
     if event.is_call() {

@@ -1,10 +1,12 @@
 //! The matcher against hand-made streams; time is a number here.
 
 mod bench;
+mod bounds;
 mod causes;
 mod maybe;
 mod operations;
 mod reported;
+mod serials;
 mod twins;
 
 use std::time::Duration;
@@ -222,20 +224,6 @@ fn a_step_of_the_clock_is_told_and_does_not_part_what_belongs_together() {
     });
     assert!(matches!(&bench.out[0], Output::State(state) if state.message.contains("3600000 ms")));
     assert_eq!(bench.events()[0].outcome, Outcome::Matched);
-}
-
-#[test]
-fn a_full_window_settles_the_oldest_and_says_so() {
-    let mut limits = Limits::new(Duration::from_secs(2), Duration::from_secs(4));
-    limits.max_observations = 2;
-    let mut bench = Bench::new();
-    bench.correlator = Correlator::new(limits, OFFSET);
-    for ms in [1_000, 1_001, 1_002] {
-        bench.observe(observation(ms, 3));
-    }
-    assert_eq!(bench.events().len(), 1);
-    assert_eq!(bench.events()[0].cause, Some(Cause::WindowFull));
-    assert!(bench.correlator.crosscheck().balances());
 }
 
 /// One call of the property test: when it entered, which of few descriptors it got (so that twins are common), whether the

@@ -33,27 +33,48 @@ pub(super) enum Lack {
     Records { observation: Pending, by: MatchedBy },
 }
 
+impl Unexplained {
+    fn n_bytes(&self) -> usize {
+        let observation = match &self.lack {
+            Lack::Observation { .. } => 0,
+            Lack::Records { observation, .. } => observation.observation.n_bytes,
+        };
+        self.event.records.capacity() + observation
+    }
+}
+
 /// First in, first out.
 #[derive(Debug, Default)]
-pub(super) struct Queue(VecDeque<Unexplained>);
+pub(super) struct Queue {
+    events: VecDeque<Unexplained>,
+    n_bytes: usize,
+}
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.events.len()
+    }
+
+    /// Bytes that their records and observations hold.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
     }
 
     /// How many of them lack their observation.
     pub(super) fn unobserved(&self) -> usize {
         let unobserved = |event: &&Unexplained| matches!(event.lack, Lack::Observation { .. });
-        self.0.iter().filter(unobserved).count()
+        self.events.iter().filter(unobserved).count()
     }
 
     pub(super) fn push(&mut self, event: Unexplained) {
-        self.0.push_back(event);
+        self.n_bytes += event.n_bytes();
+        self.events.push_back(event);
     }
 
     /// Takes the oldest that has been here since `since` or longer.
     pub(super) fn take_older_than(&mut self, since: KtimeNs) -> Option<Unexplained> {
-        self.0.pop_front_if(|event| event.since <= since)
+        let oldest = self.events.pop_front_if(|event| event.since <= since)?;
+        self.n_bytes -= oldest.n_bytes();
+        Some(oldest)
     }
 }

@@ -8,6 +8,7 @@ use crate::audit::record::Stamp;
 use crate::clock::KtimeNs;
 use crate::correlate::fragment::{self, Content};
 use crate::correlate::key::MatchKey;
+use crate::correlate::observations::Observations;
 
 #[derive(Debug)]
 pub(super) struct WaitingEvent {
@@ -27,16 +28,23 @@ pub(super) struct WaitingEvent {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     events: HashMap<u64, WaitingEvent>,
-    by_key: HashMap<MatchKey, VecDeque<u64>>,
+    /// By stamp and arrival.
+    by_key: HashMap<MatchKey, VecDeque<(KtimeNs, u64)>>,
     by_stamp: HashMap<Stamp, u64>,
     by_time: BTreeSet<(KtimeNs, u64)>,
     by_arrival: VecDeque<u64>,
     next: u64,
+    n_bytes: usize,
 }
 
 impl Waiting {
     pub(super) fn len(&self) -> usize {
         self.events.len()
+    }
+
+    /// Bytes that the records of those that wait hold.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
     }
 
     /// Keeps no more room than what waits needs.
@@ -51,8 +59,12 @@ impl Waiting {
         let number = self.next;
         self.next += 1;
         if let Some(key) = waiting.key {
-            self.by_key.entry(key).or_default().push_back(number);
+            let queue = self.by_key.entry(key).or_default();
+            let entry = (waiting.stamp, number);
+            let at = queue.partition_point(|other| *other < entry);
+            queue.insert(at, entry);
         }
+        self.n_bytes += waiting.event.records.capacity();
         self.by_stamp.insert(waiting.event.stamp, number);
         self.by_time.insert((waiting.stamp, number));
         self.by_arrival.push_back(number);
@@ -77,7 +89,7 @@ impl Waiting {
         self.remove(number)
     }
 
-    /// Takes the oldest with `key` whose stamp lies within `tolerance` of `entry` and that `fits`.
+    /// Takes the one with `key` that `fits` whose stamp is the first within `tolerance` of `entry`.
     pub(super) fn take_by_key(
         &mut self,
         key: &MatchKey,
@@ -86,14 +98,14 @@ impl Waiting {
         fits: impl Fn(&Content) -> bool,
     ) -> Option<WaitingEvent> {
         let queue = self.by_key.get(key)?;
-        let near = |number: &&u64| {
+        let first = queue.partition_point(|(stamp, _)| stamp.plus(tolerance) < entry);
+        let near = queue.range(first..).take(Observations::MOST_CANDIDATES);
+        let mut near = near.take_while(|(stamp, _)| stamp.since(entry) <= tolerance);
+        let fitting = |(_, number): &&(KtimeNs, u64)| {
             let waiting = self.events.get(number);
-            waiting.is_some_and(|waiting| {
-                entry.since(waiting.stamp).max(waiting.stamp.since(entry)) <= tolerance
-                    && fits(&waiting.content)
-            })
+            waiting.is_some_and(|waiting| fits(&waiting.content))
         };
-        let number = *queue.iter().find(near)?;
+        let (_, number) = *near.find(fitting)?;
         self.remove(number)
     }
 
@@ -113,12 +125,13 @@ impl Waiting {
 
     fn remove(&mut self, number: u64) -> Option<WaitingEvent> {
         let waiting = self.events.remove(&number)?;
+        self.n_bytes -= waiting.event.records.capacity();
         self.by_stamp.remove(&waiting.event.stamp);
         self.by_time.remove(&(waiting.stamp, number));
         if let Some(key) = waiting.key
             && let Some(queue) = self.by_key.get_mut(&key)
         {
-            if let Some(at) = queue.iter().position(|other| *other == number) {
+            if let Ok(at) = queue.binary_search(&(waiting.stamp, number)) {
                 queue.remove(at);
             }
             if queue.is_empty() {

@@ -73,6 +73,7 @@ pub(crate) fn observation() -> Observation {
     Observation {
         cpu: 1,
         sequence: 42,
+        n_bytes: 500,
         entry: KtimeNs(5_000_000_000),
         taken: KtimeNs(5_000_012_345),
         tgid: 11,

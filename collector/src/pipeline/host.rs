@@ -133,7 +133,7 @@ impl Host {
         if let Some(undo) = self.undo.take()
             && let Err(error) = undo.run(restore.client())
         {
-            tracing::error!(%error, "the audit rules are not as they were; `auditctl -l` shows what is in force");
+            tracing::error!(%error, "the audit rules are not as they were; `audit-collector rules list` shows what is in force");
         }
         let done = restore.restore();
         for (field, value) in done.changed_by_others {
@@ -143,7 +143,7 @@ impl Host {
             );
         }
         for error in done.failed {
-            tracing::error!(%error, "an audit setting or rule was not put back; `auditctl -s` and `auditctl -l` show what is in force");
+            tracing::error!(%error, "an audit setting or rule was not put back; `audit-collector status` and `audit-collector rules list` show what is in force");
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use crate::core::Core;
 use crate::correlate::evidence::Poll;
+use crate::correlate::matcher::Due;
 use crate::correlate::witness::Rules;
 use crate::event::{Cause, Event, EventId, LossUnit, Output, State, StateChange};
 use crate::output::render::Renderer;
@@ -129,7 +130,9 @@ impl Merge {
                     Some(message) => self.message(message, inlets.datagrams.is_empty()),
                     None => messages_open = false,
                 },
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => if self.tick() == Due::Now {
+                    tick.reset_immediately();
+                },
             }
             self.hand_on();
             if Instant::now() >= next_publish {
@@ -140,13 +143,13 @@ impl Merge {
         self.finish(sink_deadline)
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> Due {
         if let Some(at) = self.ring.taken_in() {
             self.core.correlator.witness_passed(at);
         }
         self.texts.hand_over(&mut self.core);
         self.follow_stream();
-        self.core.tick(KtimeNs::now(), RealtimeOffset::sample());
+        self.core.tick(KtimeNs::now(), RealtimeOffset::sample())
     }
 
     fn follow_stream(&mut self) {

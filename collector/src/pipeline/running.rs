@@ -333,7 +333,7 @@ impl Running {
         let restored = tokio::task::spawn_blocking(move || restored.recv_timeout(time));
         if !matches!(restored.await, Ok(Ok(()))) {
             tracing::error!(
-                "the kernel's audit settings may not be as they were; `auditctl -s` and `auditctl -l` show them"
+                "the kernel's audit settings may not be as they were; `audit-collector status` and `audit-collector rules list` show them"
             );
         }
         self.stop.send_replace(true);

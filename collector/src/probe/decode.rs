@@ -119,6 +119,7 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
     let mut observation = Observation {
         cpu: sample.cpu as u16,
         sequence: sample.sequence,
+        n_bytes: bytes.len(),
         entry: KtimeNs(sample.entry_ns),
         taken: KtimeNs(sample.taken_ns),
         tgid: sample.tgid,

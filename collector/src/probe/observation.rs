@@ -269,6 +269,8 @@ pub struct Observation {
     pub cpu: u16,
     /// Four times the program's count of samples on `cpu`, from 1, plus the program's own number.
     pub sequence: u64,
+    /// Bytes of its samples, by which the memory it takes is bounded.
+    pub n_bytes: usize,
     /// When the call entered.
     pub entry: KtimeNs,
     /// When the sample was taken: the call's exit, or its entry for calls that never return.

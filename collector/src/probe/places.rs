@@ -98,6 +98,11 @@ pub struct Places {
 }
 
 impl Places {
+    /// When the last look at them began.
+    pub fn checked(&self) -> KtimeNs {
+        self.checked
+    }
+
     /// Takes in what was found at the paths of the rules in force: looked at from `begun` to `ended`. Paths that are
     /// not among them are forgotten.
     pub fn look(

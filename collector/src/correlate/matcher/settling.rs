@@ -31,8 +31,10 @@ impl Correlator {
         let Some(witness) = &mut self.witness else {
             return;
         };
+        // What was sampled before the last look has been judged by it.
+        let since = witness.places.checked().minus(Self::LATE_SAMPLE);
         witness.places = places;
-        for id in self.observations.undecided() {
+        for id in self.observations.undecided(since) {
             let Some(observation) = self.observations.get_mut(id) else {
                 continue;
             };
@@ -143,7 +145,8 @@ impl Correlator {
             lack,
             since: now,
         });
-        if self.unexplained.len() > self.limits.max_events
+        while (self.unexplained.len() > self.limits.max_events
+            || self.unexplained.n_bytes() > self.limits.max_event_bytes)
             && let Some(oldest) = self.unexplained.take_older_than(now)
         {
             self.settle_unexplained(oldest, now, out);
@@ -183,9 +186,10 @@ impl Correlator {
         key: Option<&MatchKey>,
         stamp: KtimeNs,
     ) -> Option<Pending> {
-        let (below, above) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
         let from = stamp.minus(fragment::EARLIEST_ENTRY);
         let to = stamp.plus(fragment::LATEST_ENTRY);
+        self.observations.between(from, to).next()?;
+        let (below, above) = self.neighbours.bracket(event.stamp.serial, fragment::REACH);
         let to = above.map_or(to, |above| to.min(above.at.plus(Self::RACE)));
         let candidates = self.observations.between(from, to).map(|(id, pending)| {
             let observation = &pending.observation;
@@ -201,7 +205,9 @@ impl Correlator {
                     .entry
                     .since(stamp)
                     .max(stamp.since(observation.entry)),
-                agreement: content.agreement(observation).filter(|_| possible),
+                agreement: possible
+                    .then(|| content.agreement(observation))
+                    .flatten(),
             }
         });
         let candidates: Vec<_> = candidates.collect();

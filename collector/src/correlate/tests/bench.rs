@@ -183,6 +183,7 @@ pub(super) fn observation(ms: u64, fd: i64) -> Observation {
     Observation {
         cpu: 0,
         sequence: ms,
+        n_bytes: 500,
         entry: at(ms),
         taken: KtimeNs(at(ms).0 + 10_000),
         tgid: 100,
