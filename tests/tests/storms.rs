@@ -48,11 +48,11 @@ const TINY: [&str; 4] = [
     "--backlog-limit=64",
     "--backlog-wait-time=0",
 ];
-/// Less room than the records of two calls of execve take.
+/// Less room than the records of any call take.
 const TINIEST: [&str; 4] = [
     "--mode=daemon",
     "--rate-limit=0",
-    "--backlog-limit=8",
+    "--backlog-limit=1",
     "--backlog-wait-time=0",
 ];
 const USUAL: [&str; 4] = [
