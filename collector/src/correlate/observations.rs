@@ -143,7 +143,11 @@ impl Observations {
             sequence: 0,
         };
         // Where all were reported there is no need to look.
-        let most = if self.by_key.is_empty() { 0 } else { usize::MAX };
+        let most = if self.by_key.is_empty() {
+            0
+        } else {
+            usize::MAX
+        };
         self.by_entry
             .range(first..)
             .take(most)

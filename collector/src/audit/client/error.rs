@@ -60,7 +60,9 @@ pub enum ClientError {
         operation: Operation,
     },
     /// Another daemon is registered and lives.
-    #[error("cannot claim the audit pid: process {pid} holds it; stop that daemon, or read beside it (`--mode multicast`)")]
+    #[error(
+        "cannot claim the audit pid: process {pid} holds it; stop that daemon, or read beside it (`--mode multicast`)"
+    )]
     PidHeld {
         /// The holder, 0 where it could not be learnt.
         pid: u32,

@@ -205,9 +205,7 @@ impl Correlator {
                     .entry
                     .since(stamp)
                     .max(stamp.since(observation.entry)),
-                agreement: possible
-                    .then(|| content.agreement(observation))
-                    .flatten(),
+                agreement: possible.then(|| content.agreement(observation)).flatten(),
             }
         });
         let candidates: Vec<_> = candidates.collect();
