@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::build::{Profile, build};
+use crate::build::Profile;
 use crate::{setup, step, workspace};
 
 /// How far above what is recorded a figure may be, as a part of it.
@@ -124,7 +124,9 @@ fn record() -> PathBuf {
 
 fn count() -> anyhow::Result<Recorded> {
     setup::for_tests();
-    build(Profile::Release, &["audit-collector"])?;
+    setup::for_build()?;
+    // Cargo builds a package's programs for its benches, so that its library is built once for both.
+    step::run(cargo_bench().arg("--no-run"))?;
     let (rustc, _) = workspace::toolchain()?;
     let folder = workspace::built().join("instructions");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -248,17 +250,22 @@ fn replay(log: &Path, format: &str) -> anyhow::Result<BTreeMap<String, u64>> {
     Ok(counts)
 }
 
-/// How many instructions each bench takes for so many storms. Cargo builds it and has valgrind run it.
+fn cargo_bench() -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.args(["bench", "--package", "audit-collector", "--bench", "stages"]);
+    cargo
+}
+
+/// How many instructions each bench takes for so many storms.
 fn bench(folder: &Path, storms: u64) -> anyhow::Result<BTreeMap<String, u64>> {
     let account = folder.join("bench.callgrind");
     let mut runner = vec![VALGRIND.to_owned()];
     runner.extend(options(&account));
-    let mut cargo = workspace::cargo();
+    let mut cargo = cargo_bench();
     for (name, value) in setup::test_tools_environment()? {
         cargo.env(name, value);
     }
     cargo
-        .args(["bench", "--package", "audit-collector", "--bench", "stages"])
         .arg("--config")
         .arg(format!("target.'cfg(all())'.runner={runner:?}"))
         .args(["--", "--exact", "--sample-size=1"])
