@@ -6,6 +6,8 @@
 //! Bounds: a [`Batch`] holds at most [`Batch::MAX_DATAGRAMS`] datagrams of [`Batch::DATAGRAM_BYTES`] each, allocated
 //! once; records that arrive while the audit pid is claimed are kept, at most [`KEPT_LIMIT`].
 
+mod claim;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -15,8 +17,8 @@ use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_AUDIT;
 use tracing::warn;
 
-use crate::audit::client::{Client, ClientError, Operation};
-use crate::audit::message::{self, Datagram, Kind};
+use crate::audit::client::Client;
+use crate::audit::message::{self, Datagram};
 use crate::audit::status::{self, StatusField};
 use crate::audit::sys::{self, Arrival};
 use crate::clock::KtimeNs;
@@ -27,9 +29,6 @@ pub const KEPT_LIMIT: usize = 8192;
 
 /// `AUDIT_NLGRP_READLOG`.
 const READLOG_GROUP: u32 = 1;
-
-/// How long [`EventSocket::claim`] waits for the kernel's answer.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How records reach a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -369,37 +368,6 @@ impl EventSocket {
         }
     }
 
-    /// Registers this process as the audit daemon, with this socket as the one records are sent to. Records that
-    /// arrive before the kernel's answer are handed out by the next [`EventSocket::receive`].
-    ///
-    /// # Errors
-    /// [`ClientError::PidHeld`] where another daemon lives, and whatever else the kernel refuses.
-    pub fn claim(&mut self) -> Result<(), ClientError> {
-        let operation = Operation::Claim;
-        self.sequence = self.sequence.wrapping_add(1);
-        let change = status::encode_set(StatusField::Pid, std::process::id());
-        let request = message::request(message::AUDIT_SET, self.sequence, &change);
-        send(&self.socket, &request).map_err(|source| ClientError::System { operation, source })?;
-        let answer = self.await_acknowledgement(operation);
-        // Where the answer did not come, the kernel may have registered us all the same.
-        self.claimed |= !matches!(answer, Ok(..0));
-        match answer? {
-            error @ ..0 => Err(ClientError::refused(operation, -error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives the audit pid back. What the kernel had already sent can still be received. The request goes over a
-    /// socket of its own, so that its answer need not be looked for behind a full buffer of records.
-    ///
-    /// # Errors
-    /// [`ClientError::NotHolder`] where another process holds the pid, and whatever else the kernel refuses.
-    pub fn release(&mut self) -> Result<(), ClientError> {
-        Client::connect()?.release_pid()?;
-        self.claimed = false;
-        Ok(())
-    }
-
     /// Drops, bytes waiting and buffer size as the kernel has them.
     ///
     /// # Errors
@@ -441,58 +409,6 @@ impl EventSocket {
             self.counts.bytes += datagram.raw.len() as u64;
             self.counts.truncated += u64::from(datagram.truncated());
         }
-    }
-
-    /// Waits for the answer to request `self.sequence` and keeps everything else.
-    fn await_acknowledgement(&mut self, operation: Operation) -> Result<i32, ClientError> {
-        let deadline = KtimeNs::now().plus(CLAIM_TIMEOUT);
-        let mut batch = Batch::new();
-        while self.kept.len() + Batch::MAX_DATAGRAMS <= KEPT_LIMIT {
-            let left = deadline.since(KtimeNs::now());
-            if left.is_zero() {
-                break;
-            }
-            match sys::wait_readable(self.socket.as_fd(), left) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                ready => {
-                    ready.map_err(|source| ClientError::System { operation, source })?;
-                }
-            }
-            batch.clear();
-            match self.read(&mut batch, Batch::MAX_DATAGRAMS) {
-                Ok(()) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.counts.overruns += 1;
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(source) => return Err(ClientError::System { operation, source }),
-            }
-            let mut answer = None;
-            for datagram in batch.iter() {
-                match datagram.kind() {
-                    Kind::Acknowledgement { error } if datagram.sequence == self.sequence => {
-                        answer = Some(error.ok_or(ClientError::MalformedReply {
-                            operation,
-                            message_type: datagram.message_type,
-                            length: datagram.length,
-                        }));
-                    }
-                    _ => self.kept.push_back(Kept {
-                        raw: datagram.raw.into(),
-                        length: datagram.length,
-                        arrived: datagram.arrived,
-                    }),
-                }
-            }
-            if let Some(answer) = answer {
-                return answer;
-            }
-        }
-        Err(ClientError::TimedOut {
-            operation,
-            after: CLAIM_TIMEOUT,
-        })
     }
 }
 

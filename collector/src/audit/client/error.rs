@@ -183,6 +183,17 @@ pub enum ClientError {
         /// What was asked.
         operation: Operation,
     },
+    /// So many records came before the answer that no more are kept while it is waited for.
+    #[error(
+        "cannot {operation}: {records} records came before the kernel's answer, and no more are kept; try again while fewer are \
+         written, or with a smaller backlog limit"
+    )]
+    AnswerBehind {
+        /// What was asked.
+        operation: Operation,
+        /// How many.
+        records: usize,
+    },
     /// The answer cannot be read.
     #[error("cannot {operation}: malformed answer of type {message_type}, {length} bytes")]
     MalformedReply {
@@ -258,7 +269,7 @@ impl ClientError {
             | Self::Invalid { .. }
             | Self::Refused { .. } => "refused",
             Self::TimedOut { .. } => "timeout",
-            Self::AnswerLost { .. } => "answer_lost",
+            Self::AnswerLost { .. } | Self::AnswerBehind { .. } => "answer_lost",
             Self::MalformedReply { .. }
             | Self::MalformedStatus(_)
             | Self::MalformedRule { .. }
