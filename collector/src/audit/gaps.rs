@@ -92,7 +92,6 @@ pub struct GapTracker {
     /// Judged since the last tick.
     judged: VecDeque<Gap>,
     counts: Serials,
-    restarts: u64,
 }
 
 /// The furthest serial seen.
@@ -129,7 +128,6 @@ impl GapTracker {
             holes: BTreeMap::new(),
             judged: VecDeque::new(),
             counts: Serials::default(),
-            restarts: 0,
         }
     }
 
@@ -212,11 +210,6 @@ impl GapTracker {
         }
     }
 
-    /// How often the serials were taken to have started anew: another boot in a log.
-    pub fn restarts(&self) -> u64 {
-        self.restarts
-    }
-
     fn start(&mut self, stamp: Stamp) {
         self.head = Some(Head {
             // One lap up, so that what is behind has a position too.
@@ -274,7 +267,6 @@ impl GapTracker {
 
     /// The serials start anew at `stamp`; what was missing before cannot come any more.
     fn restart(&mut self, stamp: Stamp, now: KtimeNs) {
-        self.restarts += 1;
         while !self.holes.is_empty() {
             self.judge_oldest(now);
         }

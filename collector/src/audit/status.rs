@@ -1,5 +1,4 @@
 //! The kernel's audit status, `struct audit_status` of include/uapi/linux/audit.h.
-
 //!
 //! Owns the layout of the status on the wire and the counters that turn the kernel's 32-bit samples into totals.
 //! No I/O; the one clock it asks is the resolution of the coarse clock, for the kernel's tick.
@@ -207,9 +206,6 @@ pub struct WrappingTotal {
 
 /// Records the kernel lost, as samples of `lost`.
 pub type LostCounter = WrappingTotal;
-
-/// Jiffies that tasks were blocked, as samples of `backlog_wait_time_actual`.
-pub type BacklogWaitCounter = WrappingTotal;
 
 impl WrappingTotal {
     /// Most a counter is believed to advance across its wrap between two samples.

@@ -105,7 +105,6 @@ fn one_late_record_does_not_add_four_billion() {
             furthest: Some(stamp(103)),
         }
     );
-    assert_eq!(tracker.restarts(), 0);
 }
 
 #[test]
@@ -122,7 +121,6 @@ fn another_boot_begins_anew_instead_of_losing_half_the_serials() {
     tracker.flush(seconds(2), &mut out);
     let missing: Vec<_> = out.iter().map(|gap| (gap.first.0, gap.count)).collect();
     assert_eq!(missing, [(5_001, 1), (3, 1), (900_000_001, 1)]);
-    assert_eq!(tracker.restarts(), 2);
 }
 
 #[test]
