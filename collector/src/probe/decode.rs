@@ -12,6 +12,7 @@ use zerocopy::FromBytes as _;
 
 use crate::audit::record::Serial;
 use crate::clock::{KtimeNs, TimeMs};
+use crate::probe::load::SENDERS;
 use crate::probe::mirror::{rule_number, verdict};
 use crate::probe::notes::{NotedFile, Notes};
 use crate::probe::observation::{
@@ -67,12 +68,15 @@ pub enum DecodeError {
     },
 }
 
-/// Which of [`crate::probe::load::SENDERS`] sent a sample, by its [`Sample::sequence`]. One too short to tell counts as
-/// that of sys_exit.
+/// Which of [`crate::probe::load::SENDERS`] sent a sample, by its [`Sample::sequence`]. One that does not tell, or names
+/// none of them, counts as that of sys_exit.
 pub fn program_of(sample: &[u8]) -> usize {
     let at = std::mem::offset_of!(Sample, sequence);
     let sequence = sample.get(at..).and_then(<[u8]>::first_chunk);
-    sequence.map_or(1, |bytes| (u64::from_ne_bytes(*bytes) & 7) as usize)
+    let program = sequence.map(|bytes| (u64::from_ne_bytes(*bytes) & 7) as usize);
+    program
+        .filter(|program| *program < SENDERS.len())
+        .unwrap_or(1)
 }
 
 /// Reads one sample.

@@ -267,7 +267,7 @@ pub struct Operation {
 pub struct Observation {
     /// Unique within one load of the BPF programs, together with `sequence`: where the sample was taken.
     pub cpu: u16,
-    /// Four times the program's count of samples on `cpu`, from 1, plus the program's own number.
+    /// Eight times the program's count of samples on `cpu`, from 1, plus the program's own number.
     pub sequence: u64,
     /// Bytes of its samples, by which the memory it takes is bounded.
     pub n_bytes: usize,

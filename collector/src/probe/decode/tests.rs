@@ -44,6 +44,19 @@ fn a_sample_says_which_program_sent_it() {
 }
 
 #[test]
+fn a_sample_of_a_program_that_sends_none_does_no_harm() {
+    let mut sample = sample();
+    for sequence in 0..16 {
+        sample.sequence = sequence;
+        assert!(program_of(sample.as_bytes()) < SENDERS.len());
+    }
+    for program in 5..8 {
+        sample.sequence = 8 + program;
+        assert_eq!(program_of(sample.as_bytes()), 1);
+    }
+}
+
+#[test]
 fn strings_find_their_places() {
     let observation = decode(&bytes(&[
         (StringKind::Path, 0, b"a/b"),
