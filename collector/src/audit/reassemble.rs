@@ -57,7 +57,8 @@ pub struct Limits {
     pub max_bytes_per_event: usize,
     /// Bytes of all records in flight.
     pub max_bytes: usize,
-    /// Events remembered after they were handed on, to tell late records and repeated ones.
+    /// Events remembered after they were handed on, to tell late records and repeated ones; as many again of those that were
+    /// handed on before their end.
     pub remembered: usize,
     /// What ends an event.
     pub end: EventEnd,
@@ -420,6 +421,11 @@ impl Reassembler {
             return;
         };
         self.pending_bytes -= pending.bytes;
+        let more_may_come = match why {
+            Completion::Eoe | Completion::Late => self.behind.expects(&key),
+            Completion::Standalone => pending.may_stand_alone,
+            Completion::Timeout | Completion::Evicted | Completion::Flushed => true,
+        };
         // Its end did come; whatever made it leave before the stream had passed.
         let why = if pending.ended { Completion::Eoe } else { why };
         if pending.mirrored.is_some() {
@@ -434,6 +440,9 @@ impl Reassembler {
         };
         *count += 1;
         self.handed_on.remember(key, &pending.hashes);
+        if more_may_come {
+            self.handed_on.keep_open(key);
+        }
         self.spare.keep_hashes(pending.hashes);
         out.push(AuditEvent {
             stamp: key.stamp,

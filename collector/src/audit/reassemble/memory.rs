@@ -1,6 +1,6 @@
 //! The events handed on lately.
 //!
-//! Bounds: as many events as the reassembler's limits say, [`Seen::RECORDS`] records of each.
+//! Bounds: as many events as the reassembler's limits say, as many again of which more may come, and [`Seen::RECORDS`] records of each.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,6 +11,8 @@ use super::Key;
 pub(super) struct Seen {
     hashes: [u64; Self::RECORDS],
     len: usize,
+    /// Whether more of it may come.
+    open: bool,
 }
 
 impl Seen {
@@ -35,6 +37,9 @@ pub(super) struct HandedOn {
     capacity: usize,
     events: HashMap<Key, Seen>,
     order: VecDeque<Key>,
+    /// Those of which more may come, which a call that blocks puts off for as long as it likes: no storm of events that ended
+    /// may make them forgotten.
+    open: VecDeque<Key>,
 }
 
 impl HandedOn {
@@ -43,6 +48,7 @@ impl HandedOn {
             capacity,
             events: HashMap::new(),
             order: VecDeque::new(),
+            open: VecDeque::new(),
         }
     }
 
@@ -60,6 +66,21 @@ impl HandedOn {
         seen.add(hashes);
         if self.order.len() > self.capacity
             && let Some(oldest) = self.order.pop_front()
+            && self.events.get(&oldest).is_some_and(|seen| !seen.open)
+        {
+            self.events.remove(&oldest);
+        }
+    }
+
+    /// More may come of this event, which was just remembered: forgets it only where there are too many of that kind.
+    pub(super) fn keep_open(&mut self, key: Key) {
+        let Some(seen) = self.events.get_mut(&key).filter(|seen| !seen.open) else {
+            return;
+        };
+        seen.open = true;
+        self.open.push_back(key);
+        if self.open.len() > self.capacity
+            && let Some(oldest) = self.open.pop_front()
         {
             self.events.remove(&oldest);
         }

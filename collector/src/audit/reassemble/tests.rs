@@ -149,6 +149,37 @@ fn the_call_that_blocked_after_its_avc_comes_whole_and_late() {
 }
 
 #[test]
+fn a_storm_makes_nothing_forgotten_of_which_more_may_come() {
+    let mut bench = Bench::with(Limits {
+        remembered: 10,
+        max_records_per_event: 3,
+        ..Limits::default()
+    });
+    // One whose call blocks, one whose end is late, one that is too long, and one whose PATH the kernel put behind.
+    bench.reassembler.put_behind(&path(4, 0), at(0));
+    bench.push(0, avc(1)).push(0, syscall(2));
+    bench
+        .push(0, syscall(3))
+        .push(0, cwd(3))
+        .push(0, path(3, 0));
+    bench.push(0, syscall(4)).push(0, eoe(4));
+    bench.tick(3_000);
+    assert_eq!(bench.out.len(), 4);
+    for serial in 100..200 {
+        bench.push(3_000, syscall(serial)).push(3_000, eoe(serial));
+    }
+    bench.out.clear();
+    bench.push(60_000, eoe(2)).push(60_000, eoe(3));
+    bench.push(60_000, syscall(1)).push(60_000, eoe(1));
+    bench.push(60_000, path(4, 0)).tick(63_000);
+    assert_eq!(
+        bench.events(),
+        [(1, 1, Completion::Late), (4, 1, Completion::Late)]
+    );
+    assert_eq!(bench.counts().late_records, 2);
+}
+
+#[test]
 fn an_end_alone_is_an_event_of_which_all_records_were_lost() {
     let mut bench = Bench::new();
     bench.push(0, eoe(7)).push(0, eoe(7));
@@ -266,6 +297,20 @@ fn memory_of_events_handed_on_is_bounded() {
         bench.events()[100..],
         [(99, 1, Completion::Late), (0, 1, Completion::Flushed)]
     );
+    // So are those of which more may come, beside the others.
+    for serial in 200..220 {
+        bench.push(0, avc(serial));
+    }
+    bench.tick(1_000);
+    for serial in 300..320 {
+        bench.push(1_000, syscall(serial)).push(1_000, eoe(serial));
+    }
+    let known = |serial: &u32| {
+        let key = bench.reassembler.key(&avc(*serial));
+        bench.reassembler.handed_on.get(&key).is_some()
+    };
+    let expected: Vec<u32> = (210..220).chain(310..320).collect();
+    assert_eq!((0..320).filter(known).collect::<Vec<_>>(), expected);
 }
 
 #[test]
