@@ -7,7 +7,7 @@ use crate::audit::event::Records;
 use crate::audit::fields::Value;
 use crate::audit::record::{Record, RecordType};
 use crate::audit::types::Standing;
-use crate::rebuild::{Field, Rebuilt, RebuiltRecord};
+use crate::rebuild::{Rebuilt, RebuiltRecord};
 
 /// Compares the records of a call named `call`, which came whole and with their end-of-event record.
 pub(super) fn compare(call: &str, records: &Records, rebuilt: &Rebuilt, table: &mut Table) {
@@ -119,8 +119,9 @@ impl Comparison<'_> {
         let mut taken = vec![false; ours.fields.len()];
         for theirs in record.fields() {
             let place = table::field(record_type, theirs.name);
-            let named = |field: &Field| field.name.as_bytes() == theirs.name;
-            let Some(at) = ours.fields.iter().position(named) else {
+            let named = |at: &usize| ours.fields[*at].name.as_bytes() == theirs.name;
+            // From where the last one was, as a list of arguments may be long.
+            let Some(at) = (next..taken.len()).chain(0..next).find(named) else {
                 // The rest of a list of which only the beginning is known.
                 if record_type == RecordType::EXECVE && rebuilt.may_have(record_type) {
                     self.unknown(place);

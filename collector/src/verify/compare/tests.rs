@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 use crate::audit::event::Completion;
 use crate::output::testing::{audit_event, observation};
@@ -83,4 +85,46 @@ fn records_of_other_parts_of_the_kernel_are_not_held_against_us() {
     ]);
     assert_eq!(wrong(&table), []);
     assert_eq!(table.fields[&("other", "record")].unknown, 1);
+}
+
+#[test]
+fn fields_in_another_order_are_found_and_told_as_that() {
+    let swapped = SYSCALL
+        .replace("uid=1 gid=2 ", "gid=2 uid=1 ")
+        .replace("arch=c000003e ", "")
+        + " arch=c000003e";
+    let table = compared(&[
+        (RecordType::SYSCALL, &swapped),
+        (RecordType::CWD, "cwd=\"/root\""),
+        (RecordType::PATH, PATH),
+        (RecordType::PROCTITLE, "proctitle=\"cat\""),
+    ]);
+    assert_eq!(wrong(&table), [("event", "order")]);
+}
+
+/// Where each were looked for among all, this would take longer than a test may.
+#[test]
+fn a_long_list_of_arguments_is_compared_in_time_that_grows_with_its_length() {
+    const ARGUMENTS: usize = 300_000;
+    let mut seen = observation();
+    seen.result = Some(-2);
+    let rebuilt = rebuild(&seen, None);
+    let mut ours = rebuilt.records[0].clone();
+    let number = ours.field("a2").unwrap().clone();
+    let text = String::from_utf8(ours.text(&number).to_vec()).unwrap();
+    ours.fields = vec![number; ARGUMENTS];
+    let mut body = String::new();
+    for (n, field) in ours.fields.iter_mut().enumerate() {
+        field.name = format!("a{n}").into();
+        write!(body, "{}={text} ", field.name).unwrap();
+    }
+    let event = audit_event(&[(RecordType::EXECVE, &body)], Completion::Eoe);
+    let theirs = event.records.iter().next().unwrap();
+    let mut table = Table::default();
+    let mut comparison = Comparison {
+        call: "execve",
+        table: &mut table,
+    };
+    assert!(comparison.fields(theirs, &ours, &rebuilt));
+    assert_eq!(table.sum().identical, ARGUMENTS as u64);
 }
