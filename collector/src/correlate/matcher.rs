@@ -83,7 +83,7 @@ impl Correlator {
     /// Both clocks have millisecond truncation and a tick between them, and a starved machine updates its coarse clock late.
     const TOLERANCE: Duration = Duration::from_secs(2);
     /// Larger changes of the offset between two ticks are steps of the clock, smaller ones are its slewing.
-    const STEP_NS: u64 = 5_000_000;
+    pub(crate) const STEP_NS: u64 = 5_000_000;
     /// The stream is taken to have moved past what happened this long before the last match.
     const ORDER_SLACK: Duration = Duration::from_millis(100);
     /// Serials of calls on two CPUs may be drawn in another order than their samples are taken, by so much.

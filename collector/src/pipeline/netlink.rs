@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 use crate::audit::capture::CaptureWriter;
 use crate::audit::message::Kind;
 use crate::audit::socket::{Batch, EventSocket, ReceiveError, Received};
-use crate::clock::KtimeNs;
+use crate::clock::{KtimeNs, RealtimeOffset};
+use crate::correlate::matcher::Correlator;
 use crate::pipeline::packet::Packet;
 
 /// Packets that may wait for the core; a packet is at most one batch of the socket, and of one record where the reader keeps up
@@ -77,15 +78,14 @@ pub(super) fn read(
     // Whoever is to stop it being gone says the same.
     while !*stop.borrow() && stop.has_changed().is_ok() {
         let came = socket.wait(LOOK)?;
-        while receive(&mut socket, &mut batch, capture.as_mut(), queue)? {
-            if *stop.borrow() {
-                break;
+        let mut more = true;
+        while more && !*stop.borrow() {
+            more = receive(&mut socket, &mut batch, capture.as_mut(), queue)?;
+            let now = KtimeNs::now();
+            if now.since(tended) >= LOOK {
+                tended = now;
+                capture.iter_mut().for_each(tend_capture);
             }
-        }
-        let now = KtimeNs::now();
-        if now.since(tended) >= LOOK {
-            tended = now;
-            capture.iter_mut().for_each(tend_capture);
         }
         if came && gathers {
             thread::sleep(GATHER);
@@ -98,12 +98,19 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Lets the file be read while the capture goes on, and tells once why it ended.
+/// Lets the file be read while the capture goes on, with the steps of the wall clock, and tells once why it ended.
 fn tend_capture(capture: &mut CaptureWriter) {
+    follow_clock(capture, KtimeNs::now(), RealtimeOffset::sample());
     capture.flush();
     if let Some(error) = capture.take_error() {
         let error = &error as &dyn std::error::Error;
         tracing::error!(error, "the capture has ended; collecting goes on");
+    }
+}
+
+fn follow_clock(capture: &mut CaptureWriter, now: KtimeNs, offset: RealtimeOffset) {
+    if offset.0.abs_diff(capture.offset().0) > Correlator::STEP_NS {
+        capture.clock_stepped(now, offset);
     }
 }
 
@@ -170,5 +177,42 @@ impl Queue {
                 .queue_full
                 .fetch_add(packet.len() as u64, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::capture::{CaptureReader, Frame};
+    use crate::audit::socket::Delivery;
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_captured_once_and_what_is_no_step_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("capture");
+        let mut capture = CaptureWriter::create(&path, Delivery::Unicast).unwrap();
+        let start = capture.offset();
+        let step = Correlator::STEP_NS as i64;
+        for (at, by) in [
+            (1, step),
+            (2, -step),
+            (3, -2 * step),
+            (4, -3 * step),
+            (5, 0),
+        ] {
+            follow_clock(&mut capture, KtimeNs(at), RealtimeOffset(start.0 + by));
+        }
+        capture.finish().unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let reader = CaptureReader::new(&file[..]).unwrap();
+        assert_eq!(reader.header().offset, start);
+        let mut told = Vec::new();
+        for frame in reader {
+            let Frame::Clock { at, offset } = frame.unwrap() else {
+                panic!("a datagram that nobody wrote");
+            };
+            told.push((at.0, offset.0 - start.0));
+        }
+        assert_eq!(told, [(3, -2 * step), (5, 0)]);
     }
 }

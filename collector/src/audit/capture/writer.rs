@@ -64,6 +64,8 @@ pub struct CaptureWriter {
     spare: Receiver<Chunk>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
+    /// The wall clock as the file tells it by now.
+    offset: RealtimeOffset,
     offered: u64,
     /// Datagrams that never reached the queue.
     refused: u64,
@@ -99,13 +101,19 @@ impl CaptureWriter {
             .mode(0o600)
             .open(path)
             .map_err(failed)?;
-        let header = header(delivery, &kernel_release().map_err(failed)?);
+        let offset = RealtimeOffset::sample();
+        let header = header(delivery, offset, &kernel_release().map_err(failed)?);
         file.write_all(&header).map_err(failed)?;
-        Self::start(path, file, header.len() as u64)
+        Self::start(path, file, header.len() as u64, offset)
     }
 
     /// Starts the thread on a file that holds `length` bytes already.
-    fn start(path: &Path, file: File, length: u64) -> Result<Self, CaptureError> {
+    fn start(
+        path: &Path,
+        file: File,
+        length: u64,
+        offset: RealtimeOffset,
+    ) -> Result<Self, CaptureError> {
         let shared = Arc::new(Shared::default());
         let (queue, chunks) = sync_channel(WRITE_QUEUE);
         let (give_back, spare) = sync_channel(WRITE_QUEUE);
@@ -126,6 +134,7 @@ impl CaptureWriter {
             spare,
             thread: Some(thread),
             shared,
+            offset,
             offered: 0,
             refused: 0,
             reported: false,
@@ -152,8 +161,14 @@ impl CaptureWriter {
         }
     }
 
+    /// The wall clock as the capture tells it by now.
+    pub fn offset(&self) -> RealtimeOffset {
+        self.offset
+    }
+
     /// Notes that the wall clock was stepped.
     pub fn clock_stepped(&mut self, at: KtimeNs, offset: RealtimeOffset) {
+        self.offset = offset;
         frame(
             &mut self.chunk.bytes,
             KIND_CLOCK,
@@ -175,7 +190,11 @@ impl CaptureWriter {
         };
         match queue.try_send(chunk) {
             Ok(()) => {}
-            Err(TrySendError::Full(chunk)) => self.refused += chunk.datagrams,
+            Err(TrySendError::Full(chunk)) => {
+                self.refused += chunk.datagrams;
+                // It may have told of a step.
+                self.clock_stepped(KtimeNs::now(), self.offset);
+            }
             Err(TrySendError::Disconnected(chunk)) => {
                 self.refused += chunk.datagrams;
                 self.queue = None;
@@ -274,7 +293,7 @@ fn write_chunks(
     }
 }
 
-fn header(delivery: Delivery, release: &[u8]) -> Vec<u8> {
+fn header(delivery: Delivery, offset: RealtimeOffset, release: &[u8]) -> Vec<u8> {
     let release = &release[..release.len().min(255)];
     let mut bytes = Vec::with_capacity(FIXED_HEADER + release.len());
     bytes.extend(MAGIC);
@@ -286,7 +305,7 @@ fn header(delivery: Delivery, release: &[u8]) -> Vec<u8> {
         Delivery::Multicast => 2,
     });
     bytes.extend((release.len() as u16).to_le_bytes());
-    bytes.extend(RealtimeOffset::sample().0.to_le_bytes());
+    bytes.extend(offset.0.to_le_bytes());
     bytes.extend(KtimeNs::now().0.to_le_bytes());
     bytes.extend(release);
     bytes
@@ -312,13 +331,14 @@ fn kernel_release() -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::capture::{CaptureReader, Frame};
     use crate::audit::message;
 
     #[test]
     fn a_full_disk_is_one_error_and_what_did_not_fit_is_counted() {
         let path = Path::new("/dev/full");
         let file = OpenOptions::new().write(true).open(path).unwrap();
-        let mut writer = CaptureWriter::start(path, file, 0).unwrap();
+        let mut writer = CaptureWriter::start(path, file, 0, RealtimeOffset(0)).unwrap();
         let raw = message::request(1300, 0, &[b'x'; 1000]);
         let datagram = Datagram::parse(&raw, raw.len(), KtimeNs(0)).unwrap();
         let mut offered = 0;
@@ -351,6 +371,37 @@ mod tests {
         };
         assert_eq!(writer.counts(), expected);
         assert!(writer.finish().is_err());
+    }
+
+    #[test]
+    fn a_step_is_told_though_the_disk_was_too_slow_for_it() {
+        let (output, input) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(input));
+        let start = RealtimeOffset(0);
+        let mut writer = CaptureWriter::start(Path::new("pipe"), file, 0, start).unwrap();
+        let raw = message::request(1300, 0, &[b'x'; 1000]);
+        let datagram = Datagram::parse(&raw, raw.len(), KtimeNs(0)).unwrap();
+        while writer.counts().dropped == 0 {
+            writer.write(&datagram);
+            writer.flush();
+        }
+        let stepped = RealtimeOffset(3_600_000_000_000);
+        writer.clock_stepped(KtimeNs(1), stepped);
+        writer.flush();
+        let header = header(Delivery::Unicast, start, b"6.18");
+        let input = io::Read::chain(io::Cursor::new(header), output);
+        let read = thread::spawn(move || {
+            let reader = CaptureReader::new(io::BufReader::new(input)).unwrap();
+            let mut offset = reader.header().offset;
+            for frame in reader {
+                if let Frame::Clock { offset: told, .. } = frame.unwrap() {
+                    offset = told;
+                }
+            }
+            offset
+        });
+        writer.finish().unwrap();
+        assert_eq!(read.join().unwrap(), stepped);
     }
 
     #[test]
