@@ -155,7 +155,10 @@ const BOOTS: u32 = 3;
 const CHOICE_WITH_OPTIONS: [&str; 2] = ["commands", "sockets"];
 
 /// What it runs besides where auditing is on from the start, as the kernel then keeps records for a daemon to come.
-const KEPT_RECORDS: &str = "what_a_stopped_daemon_loses_comes_back_to_the_byte";
+const KEPT_RECORDS: [&str; 2] = [
+    "what_a_stopped_daemon_loses_comes_back_to_the_byte",
+    "what_is_kept_for_a_daemon_to_come_and_what_is_lost_is_all_there_was",
+];
 
 /// Runs the choice, and the tests of these names, on each kernel.
 pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
@@ -163,7 +166,8 @@ pub(crate) fn run_choice(names: &[String]) -> anyhow::Result<Results> {
         names.contains(&test.name) || CHOICE.iter().any(|filter| test.matches(filter))
     };
     let with_option = |test: &Test| CHOICE_WITH_OPTIONS.contains(&test.program.as_str());
-    let with_audit_on = |test: &Test| with_option(test) || test.name == KEPT_RECORDS;
+    let with_audit_on =
+        |test: &Test| with_option(test) || KEPT_RECORDS.contains(&test.name.as_str());
     let mut jobs: Vec<Job<'_>> = KERNEL_SERIES
         .iter()
         .map(|(series, _)| Job {
