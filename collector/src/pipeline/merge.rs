@@ -45,7 +45,7 @@ pub(super) const PUBLISH: Duration = Duration::from_millis(250);
 
 /// The ends the task is tied to. All receivers closing ends it.
 pub(super) struct Inlets {
-    pub(super) datagrams: mpsc::Receiver<Arc<Packet>>,
+    pub(super) datagrams: mpsc::Receiver<Packet>,
     pub(super) samples: mpsc::Receiver<Packet>,
     pub(super) messages: mpsc::Receiver<Message>,
 }

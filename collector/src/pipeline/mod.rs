@@ -13,6 +13,7 @@ mod account_line;
 mod canary;
 mod control;
 mod host;
+mod inlet;
 mod mark;
 mod merge;
 mod netlink;

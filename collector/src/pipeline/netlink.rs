@@ -3,6 +3,7 @@
 //! Owns the socket. Never waits for what is behind it: a batch that finds the queue full is dropped and counted, as a
 //! reader that stops reading would make the kernel drop, or the host wait.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -15,6 +16,7 @@ use crate::audit::message::Kind;
 use crate::audit::socket::{Batch, EventSocket, ReceiveError, Received};
 use crate::clock::{KtimeNs, RealtimeOffset};
 use crate::correlate::matcher::Correlator;
+use crate::pipeline::inlet::Inlet;
 use crate::pipeline::packet::Packet;
 
 /// Packets that may wait for the core; a packet is at most one batch of the socket, and of one record where the reader keeps up
@@ -36,30 +38,24 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Counts {
     /// Times ENOBUFS was reported.
     pub(super) overruns: AtomicU64,
-    /// Records that found the queue to the core full.
-    pub(super) queue_full: AtomicU64,
     /// Datagrams longer than the read buffer.
     pub(super) truncated: AtomicU64,
     /// Times another process wanted the audit pid.
     pub(super) replace_requests: AtomicU64,
-    /// Bytes waiting for the core.
-    pub(super) queued_bytes: AtomicU64,
-    /// When the socket was last found empty, and all that had been in it sent on.
-    pub(super) drained_at: AtomicU64,
+    inlet: Inlet,
 }
 
-impl Counts {
-    /// Up to when everything that was sent to us has been taken in by the core; none where something is on its way to it.
-    pub(super) fn taken_in(&self) -> Option<KtimeNs> {
-        let drained = KtimeNs(self.drained_at.load(Ordering::Acquire));
-        let queued = self.queued_bytes.load(Ordering::Relaxed);
-        (queued == 0 && drained > KtimeNs(0)).then_some(drained)
+impl Deref for Counts {
+    type Target = Inlet;
+
+    fn deref(&self) -> &Inlet {
+        &self.inlet
     }
 }
 
 /// The queue to the core.
 pub(super) struct Queue {
-    pub(super) core: mpsc::Sender<Arc<Packet>>,
+    pub(super) core: mpsc::Sender<Packet>,
     /// Bytes that may wait in all packets together; a packet finds room in an empty queue whatever its size.
     pub(super) bytes: u64,
     pub(super) counts: Arc<Counts>,
@@ -124,8 +120,7 @@ fn receive(
     let asked = KtimeNs::now();
     match socket.receive(batch, Batch::MAX_DATAGRAMS)? {
         Received::Empty => {
-            // After what was read before has been counted as queued.
-            queue.counts.drained_at.store(asked.0, Ordering::Release);
+            queue.counts.drained(asked);
             return Ok(false);
         }
         Received::Overrun => {
@@ -164,18 +159,8 @@ impl Queue {
                 | Kind::Control => {}
             }
         }
-        if packet.is_empty() {
-            return;
-        }
-        let packet = Arc::new(packet);
-        let bytes = packet.n_bytes() as u64;
-        let waiting = counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let room = waiting == 0 || waiting + bytes <= self.bytes;
-        if !room || self.core.try_send(Arc::clone(&packet)).is_err() {
-            counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            counts
-                .queue_full
-                .fetch_add(packet.len() as u64, Ordering::Relaxed);
+        if !packet.is_empty() {
+            counts.hand_on(packet, &self.core, self.bytes);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the consumer's end. The ring itself is the queue to the core, as much memory as was asked for: what the core is too
 //! slow for is left there, and the programs count what they have no room for.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::KtimeNs;
+use crate::pipeline::inlet::Inlet;
 use crate::pipeline::packet::Packet;
 use crate::pipeline::sys;
 use crate::probe::decode;
@@ -30,25 +32,18 @@ const PACKET_SAMPLES: usize = 256;
 pub(super) struct Counts {
     /// Samples read, by the program that sent them.
     pub(super) read: [AtomicU64; SENDERS.len()],
-    /// Samples that found the queue to the core full.
-    pub(super) queue_full: AtomicU64,
     /// Samples the core could not decode.
     pub(super) undecodable: AtomicU64,
-    /// Bytes waiting for the core.
-    pub(super) queued_bytes: AtomicU64,
-    /// When the ring was last found empty, and all that was in it before had been sent on.
-    pub(super) drained_at: AtomicU64,
     /// Bytes of the ring that these took.
     pub(super) read_bytes: AtomicU64,
+    inlet: Inlet,
 }
 
-impl Counts {
-    /// Up to when everything that was in the ring has been taken in by the core; none where something is on its way to it,
-    /// or nobody reads.
-    pub(super) fn taken_in(&self) -> Option<KtimeNs> {
-        let drained = KtimeNs(self.drained_at.load(Ordering::Acquire));
-        let queued = self.queued_bytes.load(Ordering::Relaxed);
-        (queued == 0 && drained > KtimeNs(0)).then_some(drained)
+impl Deref for Counts {
+    type Target = Inlet;
+
+    fn deref(&self) -> &Inlet {
+        &self.inlet
     }
 }
 
@@ -98,26 +93,14 @@ fn drain(ring: &mut Ring, core: &mpsc::Sender<Packet>, counts: &Counts) -> usize
     });
     let samples = packet.len();
     if samples > 0 {
-        send(packet, core, counts);
+        // It looked whether there is room before it read.
+        counts.hand_on(packet, core, u64::MAX);
         counts
             .read_bytes
             .store(ring.read_bytes(), Ordering::Relaxed);
     }
     if samples < PACKET_SAMPLES {
-        // After what was sent has been counted as queued.
-        counts.drained_at.store(now.0, Ordering::Release);
+        counts.drained(now);
     }
     samples
-}
-
-fn send(packet: Packet, core: &mpsc::Sender<Packet>, counts: &Counts) {
-    let samples = packet.len();
-    let bytes = packet.n_bytes() as u64;
-    counts.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-    if core.try_send(packet).is_err() {
-        counts.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        counts
-            .queue_full
-            .fetch_add(samples as u64, Ordering::Relaxed);
-    }
 }
