@@ -441,11 +441,10 @@ impl Evidence {
         let mut lost = None;
         let (mut dropped, mut queue_full, mut disabled) = (false, false, false);
         let (mut displaced, mut congested) = (false, false);
-        for (index, interval) in self.intervals.iter().enumerate() {
+        let before = |interval: &Interval| interval.poll.at.plus(Self::SLACK) < entry;
+        let first = self.intervals.partition_point(before);
+        for (index, interval) in self.intervals.iter().enumerate().skip(first) {
             let poll = &interval.poll;
-            if poll.at.plus(Self::SLACK) < entry {
-                continue;
-            }
             let follows = |from: KtimeNs| from.minus(Self::SLACK) <= taken;
             let reaches = since <= poll.at.plus(Self::SLACK);
             let covers = follows(interval.from) && reaches;
