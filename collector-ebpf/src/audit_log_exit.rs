@@ -18,7 +18,7 @@ use collector_ebpf::{InFlight, NO_PROGRAM, Plan, flags};
 
 use crate::kernel::{pointer, read};
 use crate::maps::{
-    CONTROL, IN_FLIGHT, NOTES, PLANS, REPORT, SCRATCH, context_offset, exempt, offset,
+    CONTROL, IN_FLIGHT, NOTES, PLANS, REPORT, REPORT_BEGUN, SCRATCH, context_offset, exempt, offset,
 };
 use crate::send::count;
 use crate::written::{self, NOTHING, SYSCALL, Written};
@@ -38,7 +38,7 @@ fn try_audit_log_exit_begun(context: &FEntryContext) -> Option<()> {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     if NOTES.insert(&task, &NOTHING, 0).is_err() {
-        count(REPORT, |counters| {
+        count(REPORT_BEGUN, |counters| {
             counters.attempted += 1;
             counters.in_flight_full += 1;
         });

@@ -12,7 +12,7 @@ use aya_log_ebpf::warn;
 use collector_ebpf::flags;
 
 use crate::kernel::read;
-use crate::maps::{CONTROL, NOTES, OPERATION, context_offset, exempt};
+use crate::maps::{CONTROL, NOTES, OPERATION, OPERATION_BEGUN, context_offset, exempt};
 use crate::send::count;
 use crate::written::{self, NOTHING, SYSCALL, Written};
 
@@ -31,7 +31,7 @@ fn try_audit_log_uring_begun(context: &FEntryContext) -> Option<()> {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     if NOTES.insert(&task, &NOTHING, 0).is_err() {
-        count(OPERATION, |counters| {
+        count(OPERATION_BEGUN, |counters| {
             counters.attempted += 1;
             counters.in_flight_full += 1;
         });

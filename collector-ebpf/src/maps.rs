@@ -50,17 +50,17 @@ pub(crate) static TEXTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 pub(crate) static TEXT_COUNTS: PerCpuArray<TextCounters> =
     PerCpuArray::with_max_entries(TextReason::COUNT as u32, 0);
 
-/// A text in the making.
+/// A text in the making, of kauditd and of another task, as with [`IN_HAND`].
 #[map]
-pub(crate) static TEXT_SCRATCH: PerCpuArray<TextScratch> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static TEXT_SCRATCH: PerCpuArray<TextScratch> = PerCpuArray::with_max_entries(2, 0);
 
 /// The records in hand, of kauditd and of another task.
 #[map]
 pub(crate) static IN_HAND: Array<InHand> = Array::with_max_entries(2, 0);
 
-/// One element per program, as with [`SCRATCH`].
+/// One element per program, also of those that only count. How many of them there are is set at load time.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(5, 0);
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(7, 0);
 
 /// One element per program that sends, so that on kernels where these may be preempted an entry does not spoil an exit.
 /// How many of them there are is set at load time.
@@ -105,6 +105,10 @@ pub(crate) const REPORT: u32 = 2;
 pub(crate) const FREE: u32 = 3;
 /// The element of audit_log_uring.
 pub(crate) const OPERATION: u32 = 4;
+/// The element of audit_log_exit_begun in [`COUNTERS`].
+pub(crate) const REPORT_BEGUN: u32 = 5;
+/// The element of audit_log_uring_begun in [`COUNTERS`].
+pub(crate) const OPERATION_BEGUN: u32 = 6;
 
 /// Offsets in this kernel's structures.
 #[unsafe(no_mangle)]

@@ -7,10 +7,12 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns, bpf_p
 use collector_ebpf::{TEXT_BYTES, TextHeader, TextMirror, TextReason};
 
 use crate::kernel::{pointer, read};
-use crate::maps::{CONTROL, IN_HAND, TEXT_COUNTS, TEXT_SCRATCH, TEXTS, queue_offset, text_mirror};
+use crate::maps::{
+    CONTROL, IN_HAND, TEXT_COUNTS, TEXT_SCRATCH, TEXTS, offset, queue_offset, text_mirror,
+};
 use crate::send::NO_WAKEUP;
 
-/// The element of kauditd in [`IN_HAND`].
+/// The element of kauditd in [`IN_HAND`] and [`TEXT_SCRATCH`].
 const KAUDITD: u32 = 0;
 /// The element of another task, of which there is one at a time (`audit_ctl_lock`).
 const OTHER: u32 = 1;
@@ -47,28 +49,30 @@ pub(crate) fn take_out(skb: u64) {
 #[inline(always)]
 pub(crate) fn put_aside(skb: u64) {
     let task = task();
-    put(
-        if holds(KAUDITD, task).is_some() {
-            KAUDITD
-        } else {
-            OTHER
-        },
-        task,
-        skb,
-    );
+    put(place_of(task), task, skb);
 }
 
 /// The record that the running task has in hand, if it has one.
 #[inline(always)]
 pub(crate) fn in_hand() -> Option<u64> {
     let task = task();
-    holds(KAUDITD, task).or_else(|| holds(OTHER, task))
+    holds(place_of(task), task)
 }
 
 #[inline(always)]
 fn task() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_get_current_task() }
+}
+
+/// The element of `task`. Of those that come here only kauditd is a thread of the kernel, and has no memory of its own.
+#[inline(always)]
+fn place_of(task: u64) -> u32 {
+    if pointer(task, offset!(task_mm)) == 0 {
+        KAUDITD
+    } else {
+        OTHER
+    }
 }
 
 #[inline(always)]
@@ -94,17 +98,19 @@ pub(crate) fn tell(reason: TextReason, skb: Option<u64>) {
     let Some(counters) = TEXT_COUNTS.get_ptr_mut(reason as u32) else {
         return;
     };
-    // SAFETY: this CPU's own element.
+    // SAFETY: this CPU's own element, of a reason that one program tells of; the kernel does not run a program on a CPU where
+    // a run of it has been preempted.
     let counters = unsafe { &mut *counters };
     counters.seen += 1;
     if text_mirror() == TextMirror::Off as u32 {
         return;
     }
-    let Some(length) = skb.and_then(|skb| draft(reason, skb)) else {
+    let place = place_of(task());
+    let Some(length) = skb.and_then(|skb| draft(place, reason, skb)) else {
         counters.unreadable += 1;
         return;
     };
-    if !submit() {
+    if !submit(place) {
         counters.ring_full += 1;
         return;
     }
@@ -114,14 +120,14 @@ pub(crate) fn tell(reason: TextReason, skb: Option<u64>) {
 
 /// Puts header and text together, and says how long they are.
 #[inline(always)]
-fn draft(reason: TextReason, skb: u64) -> Option<u64> {
-    let scratch = TEXT_SCRATCH.get_ptr_mut(0)?;
+fn draft(place: u32, reason: TextReason, skb: u64) -> Option<u64> {
+    let scratch = TEXT_SCRATCH.get_ptr_mut(place)?;
     let data = pointer(skb, queue_offset!(skb_data));
     let length: u32 = read(skb, queue_offset!(skb_len));
     let whole = length.checked_sub(NETLINK_HEADER)?;
     let kept = (whole as usize).min(TEXT_BYTES);
-    // SAFETY: this CPU's own element, which only these programs use, and only kauditd's runs of them. The helper checks the
-    // address itself, and `kept` is no more than there is room for.
+    // SAFETY: this CPU's own element, of a place that one task at a time has: whoever preempts this run, kauditd or another,
+    // has the other. The helper checks the address itself, and `kept` is no more than there is room for.
     unsafe {
         (*scratch).header = TextHeader {
             length: (size_of::<TextHeader>() + kept) as u32,
@@ -142,13 +148,13 @@ fn draft(reason: TextReason, skb: u64) -> Option<u64> {
     }
 }
 
-/// Sends what [`draft`] put together. The reader is not woken: it looks before it takes in what came by the socket.
+/// Sends what [`draft`] put together in the same place. The reader is not woken: it looks before it takes in what came by the socket.
 #[inline(always)]
-fn submit() -> bool {
-    let Some(scratch) = TEXT_SCRATCH.get_ptr_mut(0) else {
+fn submit(place: u32) -> bool {
+    let Some(scratch) = TEXT_SCRATCH.get_ptr_mut(place) else {
         return false;
     };
-    // SAFETY: this CPU's own element. The length is read anew, because the verifier takes what it loads from a map for any
+    // SAFETY: this CPU's own element, as in `draft`. The length is read anew, because the verifier takes what it loads from a map for any
     // number and bounds it once; the header and the text behind it are one piece.
     unsafe {
         let length = (&raw const (*scratch).header.length).read_volatile() as usize;

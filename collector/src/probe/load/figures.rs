@@ -96,7 +96,7 @@ impl Witness {
         let array: PerCpuArray<&MapData, [u8; 64]> =
             map.try_into().map_err(map_error("COUNTERS", "open"))?;
         let mut sum = collector_ebpf::Counters::default();
-        for program in 0..self.senders().len() as u32 {
+        for program in 0..array.len() {
             let per_cpu = array
                 .get(&program, 0)
                 .map_err(map_error("COUNTERS", "read"))?;
