@@ -10,6 +10,7 @@ use collector_ebpf::{Plan, flags};
 
 use crate::conclusion::{Ending, conclude, note_of};
 use crate::judging;
+use crate::kept::KEPT;
 use crate::maps::{FREE, IN_FLIGHT, NOTES};
 
 #[fexit(function = "__audit_free")]
@@ -43,5 +44,7 @@ fn try_audit_free(context: &FExitContext) -> Option<()> {
         let _ = IN_FLIGHT.remove(&task);
     }
     let _ = NOTES.remove(&task);
+    // Left where the run at the end of a call was skipped.
+    let _ = KEPT.remove(&task);
     None
 }

@@ -20,6 +20,8 @@ pub struct Counters {
     pub ring_full: u64,
     /// Calls that could not be remembered between entry and exit.
     pub in_flight_full: u64,
+    /// Calls whose sample is without what the audit context held for the records, for want of room in `KEPT`.
+    pub kept_full: u64,
     /// Strings and addresses that could not be read.
     pub unreadable: u64,
     /// Exits whose entry no program saw: forked children, calls begun before attaching, calls skipped by seccomp or
@@ -29,7 +31,7 @@ pub struct Counters {
     pub since_wakeup: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 64);
+const _: () = assert!(size_of::<Counters>() == 72);
 
 impl Counters {
     /// The sum over programs and CPUs.
@@ -41,6 +43,7 @@ impl Counters {
             submitted_bytes: self.submitted_bytes + other.submitted_bytes,
             ring_full: self.ring_full + other.ring_full,
             in_flight_full: self.in_flight_full + other.in_flight_full,
+            kept_full: self.kept_full + other.kept_full,
             unreadable: self.unreadable + other.unreadable,
             without_entry: self.without_entry + other.without_entry,
             since_wakeup: self.since_wakeup + other.since_wakeup,

@@ -13,11 +13,12 @@ use collector_ebpf::{
 
 use crate::draft::{HEADER, Label, at_most, begin, cursor, grow, open, place, seal, within};
 use crate::kernel::{pointer, read};
-use crate::maps::Scratch;
+use crate::maps::{REPORT, Scratch};
+use crate::send::count;
 
-/// By the address of the task. Its size is set at load time.
+/// By the address of the task, from the end of its event's records to the end of its call. Its size is set at load time.
 #[map]
-static KEPT: HashMap<u64, Kept> = HashMap::with_max_entries(1024, 0);
+pub(crate) static KEPT: HashMap<u64, Kept> = HashMap::with_max_entries(1024, 0);
 
 /// Offsets in this kernel's structures.
 #[unsafe(no_mangle)]
@@ -59,7 +60,7 @@ macro_rules! noting {
 /// Where the strings begin: behind the count of bytes in use.
 const FIRST: u64 = 8;
 
-/// Keeps what `audit`, the context of `task`, holds now.
+/// Keeps what `audit`, the context of `task`, holds now. For audit_log_exit.
 #[inline(always)]
 pub(crate) fn keep(scratch: *mut Scratch, task: u64, audit: u64) {
     if noting!(known) == 0 {
@@ -81,11 +82,14 @@ pub(crate) fn keep(scratch: *mut Scratch, task: u64, audit: u64) {
         at = pointer(at, 0);
     }
     // SAFETY: the area is longer than what is kept, and begins with room for the count.
-    unsafe {
+    let inserted = unsafe {
         let kept = place(scratch, 0);
         kept.cast::<u64>().write_unaligned(cursor(scratch));
-        // Without room the call's records are told without this.
-        let _ = KEPT.insert(&task, &*kept.cast::<Kept>(), 0);
+        KEPT.insert(&task, &*kept.cast::<Kept>(), 0)
+    };
+    if inserted.is_err() {
+        // The call's sample is sent without this.
+        count(REPORT, |counters| counters.kept_full += 1);
     }
 }
 

@@ -261,7 +261,7 @@ pub struct Ebpf {
     pub runs: BTreeMap<&'static str, ProgramRuns>,
     /// Times each program was skipped because it was running already on that CPU.
     pub missed_runs: BTreeMap<&'static str, u64>,
-    /// Failed updates of maps, by map: of `in_flight` by the programs, of the others by us.
+    /// Failed updates of maps, by map: of `in_flight` and `kept` by the programs, of the others by us.
     pub map_update_errors: BTreeMap<&'static str, u64>,
     /// Maps by name: entries and capacity.
     pub maps: BTreeMap<&'static str, (u64, u64)>,

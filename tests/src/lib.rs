@@ -10,6 +10,7 @@ pub mod audit_state;
 pub mod auditctl;
 pub mod auditd;
 pub mod balance;
+pub mod bpf_maps;
 pub mod bpf_stats;
 pub mod changes;
 pub mod disk;

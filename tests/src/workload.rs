@@ -92,6 +92,11 @@ fn spawn<A: AsRef<OsStr>>(uid: u32, arguments: &[A], stdin: Stdio) -> anyhow::Re
 }
 
 impl Running {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

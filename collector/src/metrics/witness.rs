@@ -16,7 +16,7 @@ const EBPF_DROP_REASONS: [&str; 5] = [
     "undecodable",
     "queue_full",
 ];
-const EBPF_UPDATED_MAPS: [&str; 4] = ["in_flight", "conditions", "plans", "control"];
+const EBPF_UPDATED_MAPS: [&str; 5] = ["in_flight", "kept", "conditions", "plans", "control"];
 
 pub(super) fn add(families: &mut Families, account: &Account) {
     for level in Level::ALL {

@@ -304,6 +304,7 @@ impl Probe {
         }
         self.update_errors
             .insert("in_flight", counters.in_flight_full);
+        self.update_errors.insert("kept", counters.kept_full);
         let used = counters
             .submitted_bytes
             .saturating_sub(read(&self.counts.read_bytes));

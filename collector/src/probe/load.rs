@@ -11,7 +11,7 @@ use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use collector_ebpf::{
-    Active, ContextLayout, Control, EXEMPT_PROCESSES, InFlight, Layout, MAX_CONDITIONS, Note,
+    Active, ContextLayout, Control, EXEMPT_PROCESSES, InFlight, Kept, Layout, MAX_CONDITIONS, Note,
     Plans, QueueLayout, SYSCALL_NUMBERS, TextMirror,
 };
 use zerocopy::IntoBytes as _;
@@ -40,8 +40,11 @@ pub const SENDERS: [&str; 5] = [
     "audit_free",
     "audit_log_uring",
 ];
-/// The maps of [`Witness::maps`]; the last at the level `audit-hooks` only.
-pub const MAPS: [&str; 3] = ["conditions", "in_flight", "notes"];
+/// The maps of [`Witness::maps`]; the last two at the level `audit-hooks` only.
+pub const MAPS: [&str; 4] = ["conditions", "in_flight", "notes", "kept"];
+/// The most entries of the map `KEPT`, of 4 KiB each. Few tasks have one at a time: from the end of their event's records
+/// to the end of their call the kernel only clears its audit context.
+const KEPT_ENTRIES: u32 = 1024;
 /// How long a buffer of rules rests after it went out of force before it is written again. Programs run for
 /// microseconds, and may still be reading it.
 const BUFFER_REST: Duration = Duration::from_millis(20);
@@ -382,7 +385,8 @@ impl Witness {
     /// Empties the maps of what tasks are about: nobody has seen how that ended which began before a [`Self::detach`].
     fn forget_calls(&mut self) -> Result<(), WitnessError> {
         empty::<{ size_of::<InFlight>() }>(&mut self.ebpf, "IN_FLIGHT")?;
-        empty::<{ size_of::<Note>() }>(&mut self.ebpf, "NOTES")
+        empty::<{ size_of::<Note>() }>(&mut self.ebpf, "NOTES")?;
+        empty::<{ size_of::<Kept>() }>(&mut self.ebpf, "KEPT")
     }
 
     fn set_control(&mut self, control: Control) -> Result<(), WitnessError> {
@@ -398,6 +402,11 @@ impl Witness {
     ) -> Result<Array<&mut MapData, [u8; BYTES]>, WitnessError> {
         open_array(&mut self.ebpf, name)
     }
+}
+
+/// How many entries the map `KEPT` has.
+fn kept_entries(in_flight: u32) -> u32 {
+    in_flight.clamp(1, KEPT_ENTRIES)
 }
 
 /// What the programs are told when they are loaded.
@@ -444,7 +453,8 @@ fn object(
         loader
             .override_global("CONTEXT_LAYOUT", context.as_bytes(), true)
             .override_global("HOOKS", &1_u32, true)
-            .map_max_entries("NOTES", in_flight);
+            .map_max_entries("NOTES", in_flight)
+            .map_max_entries("KEPT", kept_entries(in_flight));
     } else {
         loader
             .map_max_entries("NOTES", 1)

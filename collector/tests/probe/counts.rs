@@ -1,5 +1,10 @@
 //! What is lost or left over is counted, and nothing is lost unseen.
 
+use std::fs;
+
+use aya::maps::{HashMap, Map, MapData};
+use collector_ebpf::KEPT_BYTES;
+
 use super::*;
 
 #[test]
@@ -72,6 +77,36 @@ fn calls_that_ended_unseen_leave_no_trace() {
     as_user(uid, || sys::openat(libc::AT_FDCWD, c"/no/such", 0));
     assert_eq!(only(probe.take()).syscall, number("openat"));
     assert_eq!(probe.witness.counters().unwrap().in_flight_full, 0);
+}
+
+#[test]
+fn what_was_kept_for_calls_that_ended_unseen_is_not_there_any_more() {
+    let Some(mut probe) = probe(&[rule(81_016, &["openat"])]) else {
+        return;
+    };
+    let mut kept = kept();
+    kept.insert(1, [0; KEPT_BYTES], 0).unwrap();
+    probe.witness.detach().unwrap();
+    assert_eq!(kept.keys().count(), 1);
+    probe.witness.attach().unwrap();
+    assert_eq!(kept.keys().count(), 0);
+}
+
+/// The map of that name of this process, which has loaded the programs once: each test has a process of its own.
+fn kept() -> HashMap<MapData, u64, [u8; KEPT_BYTES]> {
+    let mut ids = fs::read_dir("/proc/self/fdinfo")
+        .unwrap()
+        .filter_map(|entry| {
+            // The descriptor that reads the folder is gone by now.
+            let text = fs::read_to_string(entry.unwrap().path()).ok()?;
+            let id = text.lines().find_map(|line| line.strip_prefix("map_id:"))?;
+            id.trim().parse().ok()
+        });
+    let map = ids.find_map(|id| {
+        let map = MapData::from_id(id).unwrap();
+        (map.info().unwrap().name_as_str() == Some("KEPT")).then_some(map)
+    });
+    Map::HashMap(map.unwrap()).try_into().unwrap()
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod clock;
 mod counters;
 mod daemons;
+mod kept;
 mod rules;
 mod sockets;
 mod switched_off;

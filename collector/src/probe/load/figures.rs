@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use aya::programs::{Program, ProgramInfo};
-use collector_ebpf::{InFlight, LossReason, MAX_CONDITIONS, Note, TextCounters, TextReason};
+use collector_ebpf::{InFlight, Kept, LossReason, MAX_CONDITIONS, Note, TextCounters, TextReason};
 use zerocopy::FromBytes as _;
 
-use super::{Witness, WitnessError};
+use super::{Witness, WitnessError, kept_entries};
 use crate::probe::error::{map_error, no_map};
 use crate::probe::hooks::{Level, REASONS};
 
@@ -27,6 +27,8 @@ pub struct Counters {
     pub ring_full: u64,
     /// Calls that could not be remembered between entry and exit; at most so many samples are missing.
     pub in_flight_full: u64,
+    /// Samples that are without what the kernel had noted for the records, because it could not be kept to the call's end.
+    pub kept_full: u64,
     /// Strings and addresses that could not be read.
     pub unreadable: u64,
     /// Exits without a known entry; not an error.
@@ -93,7 +95,7 @@ impl Witness {
             .ebpf
             .map("COUNTERS")
             .ok_or_else(|| no_map("COUNTERS"))?;
-        let array: PerCpuArray<&MapData, [u8; 64]> =
+        let array: PerCpuArray<&MapData, [u8; size_of::<collector_ebpf::Counters>()]> =
             map.try_into().map_err(map_error("COUNTERS", "open"))?;
         let mut sum = collector_ebpf::Counters::default();
         for program in 0..array.len() {
@@ -112,6 +114,7 @@ impl Witness {
             submitted_bytes: sum.submitted_bytes,
             ring_full: sum.ring_full,
             in_flight_full: sum.in_flight_full,
+            kept_full: sum.kept_full,
             unreadable: sum.unreadable,
             without_entry: sum.without_entry,
             lost_records: self.lost_records()?,
@@ -142,25 +145,25 @@ impl Witness {
     /// # Errors
     /// [`WitnessError::Map`].
     pub fn maps(&self) -> Result<Vec<MapFill>, WitnessError> {
-        let calls = |name, entries| MapFill {
+        let in_flight = self.config.in_flight;
+        let fill = |name, entries, capacity| MapFill {
             name,
             entries,
-            capacity: u64::from(self.config.in_flight),
+            capacity: u64::from(capacity),
         };
         let mut maps = vec![
-            MapFill {
-                name: "conditions",
-                entries: self.n_conditions,
-                capacity: u64::from(MAX_CONDITIONS),
-            },
-            calls(
+            fill("conditions", self.n_conditions, MAX_CONDITIONS),
+            fill(
                 "in_flight",
                 self.n_entries::<{ size_of::<InFlight>() }>("IN_FLIGHT")?,
+                in_flight,
             ),
         ];
         if self.level() == Level::AuditHooks {
             let notes = self.n_entries::<{ size_of::<Note>() }>("NOTES")?;
-            maps.push(calls("notes", notes));
+            maps.push(fill("notes", notes, in_flight));
+            let kept = self.n_entries::<{ size_of::<Kept>() }>("KEPT")?;
+            maps.push(fill("kept", kept, kept_entries(in_flight)));
         }
         Ok(maps)
     }
