@@ -268,7 +268,7 @@ impl Control {
             socket,
             control_socket: self.control_socket_figures(),
             canaries: self.canary.as_ref().map_or(0, canary::Sender::sent),
-            queue_full: self.reader.queue_full.load(Ordering::Relaxed),
+            queue_full: self.reader.inlet.queue_full.load(Ordering::Relaxed),
             socket_empty,
             displaced,
             ebpf: self.probe.as_mut().map(Probe::figures),

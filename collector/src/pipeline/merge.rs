@@ -144,7 +144,7 @@ impl Merge {
     }
 
     fn tick(&mut self) -> Due {
-        if let Some(at) = self.ring.taken_in() {
+        if let Some(at) = self.ring.inlet.taken_in() {
             self.core.correlator.witness_passed(at);
         }
         self.texts.hand_over(&mut self.core);
@@ -153,7 +153,7 @@ impl Merge {
     }
 
     fn follow_stream(&mut self) {
-        if let Some(passed) = self.reader.taken_in() {
+        if let Some(passed) = self.reader.inlet.taken_in() {
             self.core.stream_passed(passed, KtimeNs::now());
         }
     }
@@ -172,6 +172,7 @@ impl Merge {
             self.core.datagram(record_type, payload, now);
         }
         self.reader
+            .inlet
             .queued_bytes
             .fetch_sub(packet.n_bytes() as u64, Ordering::Relaxed);
         self.follow_stream();
@@ -203,6 +204,7 @@ impl Merge {
             }
         }
         self.ring
+            .inlet
             .queued_bytes
             .fetch_sub(packet.n_bytes() as u64, Ordering::Relaxed);
     }

@@ -3,7 +3,6 @@
 //! Owns the socket. Never waits for what is behind it: a batch that finds the queue full is dropped and counted, as a
 //! reader that stops reading would make the kernel drop, or the host wait.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -42,15 +41,7 @@ pub(super) struct Counts {
     pub(super) truncated: AtomicU64,
     /// Times another process wanted the audit pid.
     pub(super) replace_requests: AtomicU64,
-    inlet: Inlet,
-}
-
-impl Deref for Counts {
-    type Target = Inlet;
-
-    fn deref(&self) -> &Inlet {
-        &self.inlet
-    }
+    pub(super) inlet: Inlet,
 }
 
 /// The queue to the core.
@@ -120,7 +111,7 @@ fn receive(
     let asked = KtimeNs::now();
     match socket.receive(batch, Batch::MAX_DATAGRAMS)? {
         Received::Empty => {
-            queue.counts.drained(asked);
+            queue.counts.inlet.drained(asked);
             return Ok(false);
         }
         Received::Overrun => {
@@ -160,7 +151,7 @@ impl Queue {
             }
         }
         if !packet.is_empty() {
-            counts.hand_on(packet, &self.core, self.bytes);
+            counts.inlet.hand_on(packet, &self.core, self.bytes);
         }
     }
 }

@@ -320,7 +320,7 @@ impl Probe {
                 ("ring_full", counters.ring_full),
                 ("in_flight_full", counters.in_flight_full),
                 ("missed_run", self.missed_runs_of(Behind::Elsewhere)),
-                ("queue_full", read(&self.counts.queue_full)),
+                ("queue_full", read(&self.counts.inlet.queue_full)),
                 ("undecodable", read(&self.counts.undecodable)),
             ]
             .into(),

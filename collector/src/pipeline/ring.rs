@@ -3,7 +3,6 @@
 //! Owns the consumer's end. The ring itself is the queue to the core, as much memory as was asked for: what the core is too
 //! slow for is left there, and the programs count what they have no room for.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,15 +35,7 @@ pub(super) struct Counts {
     pub(super) undecodable: AtomicU64,
     /// Bytes of the ring that these took.
     pub(super) read_bytes: AtomicU64,
-    inlet: Inlet,
-}
-
-impl Deref for Counts {
-    type Target = Inlet;
-
-    fn deref(&self) -> &Inlet {
-        &self.inlet
-    }
+    pub(super) inlet: Inlet,
 }
 
 /// Reads until `stop` turns true, then what is left, then ends.
@@ -79,7 +70,8 @@ pub(super) async fn read(
 
 /// Whether the core has enough to do.
 fn is_busy(core: &mpsc::Sender<Packet>, counts: &Counts) -> bool {
-    let full = counts.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES || core.capacity() == 0;
+    let full =
+        counts.inlet.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES || core.capacity() == 0;
     full && !core.is_closed()
 }
 
@@ -94,13 +86,13 @@ fn drain(ring: &mut Ring, core: &mpsc::Sender<Packet>, counts: &Counts) -> usize
     let samples = packet.len();
     if samples > 0 {
         // It looked whether there is room before it read.
-        counts.hand_on(packet, core, u64::MAX);
+        counts.inlet.hand_on(packet, core, u64::MAX);
         counts
             .read_bytes
             .store(ring.read_bytes(), Ordering::Relaxed);
     }
     if samples < PACKET_SAMPLES {
-        counts.drained(now);
+        counts.inlet.drained(now);
     }
     samples
 }
