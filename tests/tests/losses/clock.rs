@@ -22,6 +22,8 @@ fn a_step_of_the_clock_loses_nothing_and_makes_nothing_come_twice() {
     sys::step_clock_back(2 * HOUR).unwrap();
     load.finish().unwrap();
     open_from(uid, 3_001, 200);
+    // Two steps between two looks at the clock are one.
+    thread::sleep(patience(Duration::from_millis(300)));
     sys::step_clock_forward(HOUR).unwrap();
     open_from(uid, 3_201, 200);
     let metrics = collector.settle(3_400, patience(SETTLE_TIME)).unwrap();
