@@ -12,16 +12,26 @@ use std::path::PathBuf;
 use super::debian::{Debian, machine_suite};
 use crate::{step, workspace};
 
+/// auditd's package and the libraries that no minimal Debian has: without them its programs do not start.
+const AUDITD: &[&str] = &[
+    "auditd",
+    "libauparse0",
+    "libaudit1",
+    "libcap-ng0",
+    "libgssapi-krb5-2",
+    "libk5crypto3",
+    "libkeyutils1",
+    "libkrb5-3",
+    "libkrb5support0",
+    "libnsl2",
+    "libtirpc3",
+    "libwrap0",
+];
+
 /// Programs and the packages that hold them; libraries that a program needs come with it.
 const TOOLS: [(&str, &[&str]); 6] = [
-    (
-        "ausearch",
-        &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
-    ),
-    (
-        "auditctl",
-        &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
-    ),
+    ("ausearch", AUDITD),
+    ("auditctl", AUDITD),
     ("prometheus", &["prometheus"]),
     ("promtool", &["prometheus"]),
     ("strace", &["strace", "libunwind8"]),
@@ -30,10 +40,7 @@ const TOOLS: [(&str, &[&str]); 6] = [
 
 /// What benches compare with or measure besides.
 const PEERS: [(&str, &[&str]); 3] = [
-    (
-        "auditd",
-        &["auditd", "libauparse0", "libaudit1", "libcap-ng0"],
-    ),
+    ("auditd", AUDITD),
     ("laurel", &["laurel"]),
     (
         "redis-server",
