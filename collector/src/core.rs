@@ -326,8 +326,8 @@ impl Core {
         };
         copies.tick(now);
         let passed = self.correlator.stream_passed(now);
-        let longest = self.correlator.longest_wait();
-        let due = |copy: &Copy| copy.taken <= passed || now.since(copy.taken) >= longest;
+        let passed = passed.max(self.correlator.overdue_since(now));
+        let due = |copy: &Copy| copy.taken <= passed;
         while let Some(copy) = copies.take_due(now, due) {
             let cause = self.correlator.cause_behind_the_queue(copy.taken);
             self.give_back(copy.record_type, &copy.text, cause, now);

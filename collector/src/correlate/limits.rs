@@ -11,7 +11,8 @@ pub struct Limits {
     pub observation_wait: Duration,
     /// How long a record may still be on its way to a match after it was read: until its event times out and has waited.
     pub settle_wait: Duration,
-    /// How long an observation waits at most while the audit stream has not been seen to move past it.
+    /// How long an observation waits at most for an audit stream that has not moved past it and does not move at all. While
+    /// it moves, it will get there.
     pub longest_wait: Duration,
     /// Observations that may wait.
     pub max_observations: usize,

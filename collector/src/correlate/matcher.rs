@@ -357,20 +357,21 @@ impl Correlator {
             self.settle_unexplained(unexplained, now, out);
         }
         let limits = self.limits;
-        let since = now.minus(limits.longest_wait);
-        for pending in self.operations.take_older_than(since) {
+        let longest_ago = now.minus(limits.longest_wait);
+        for pending in self.operations.take_older_than(longest_ago) {
             self.expect(pending, Settled::Open, now, out);
         }
         let passed = self.stream_passed(now);
+        let overdue = self.overdue_since(now);
         let chosen_by_content = self.level() == Level::Syscalls;
         while room > 0 {
             // A fragment that waits for the ring to be read may choose it yet.
             let waiting = &self.waiting;
             let due = |pending: &Pending| {
                 let observation = &pending.observation;
-                let waited = now.since(observation.taken.max(pending.arrived));
-                waited >= limits.longest_wait
-                    || (waited >= limits.observation_wait
+                let since = observation.taken.max(pending.arrived);
+                since <= overdue
+                    || (now.since(since) >= limits.observation_wait
                         && observation.taken <= passed
                         && !(chosen_by_content && waiting.may_be_of(observation.entry)))
             };
@@ -383,9 +384,8 @@ impl Correlator {
         // A gap is set against what was given back in it, so it is settled after all of that.
         let oldest = self.observations.oldest();
         let is_due = |gap: &Gap| {
-            let waited = now.since(gap.noticed);
-            waited >= limits.longest_wait
-                || (waited >= limits.observation_wait
+            gap.noticed <= overdue
+                || (now.since(gap.noticed) >= limits.observation_wait
                     && oldest.is_none_or(|oldest| oldest > gap.noticed))
         };
         while room > 0 && self.gaps.front().is_some_and(is_due) {
@@ -394,7 +394,7 @@ impl Correlator {
         }
         let due = self.losses.due(now, offset, &self.neighbours);
         out.extend(due.into_iter().map(Output::Loss));
-        self.given_back.forget(now.minus(limits.longest_wait));
+        self.given_back.forget(longest_ago);
         debug_assert!(self.crosscheck.balances(), "{:?}", self.crosscheck);
         if room == 0 { Due::Now } else { Due::Later }
     }

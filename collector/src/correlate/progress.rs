@@ -50,6 +50,13 @@ impl Progress {
         }
     }
 
+    /// When it was last noticed that the stream had come further.
+    pub(super) fn moved_at(&self) -> KtimeNs {
+        self.notes
+            .back()
+            .map_or(KtimeNs(0), |(noticed, _)| *noticed)
+    }
+
     /// The furthest point known to be passed.
     pub(super) fn furthest(&self) -> KtimeNs {
         self.notes.back().map_or(KtimeNs(0), |(_, passed)| *passed)
@@ -77,5 +84,6 @@ mod tests {
         assert!(known > at(1_700) && known <= at(1_990), "{known:?}");
         progress.note(at(3_100), at(500));
         assert_eq!(progress.furthest(), at(2_989), "never back");
+        assert_eq!(progress.moved_at(), at(2_999), "nor is that a move");
     }
 }

@@ -103,13 +103,34 @@ fn an_observation_waits_as_long_as_the_kernel_queue_holds_records() {
 }
 
 #[test]
-fn an_observation_is_given_back_at_the_longest_wait_whatever_the_queue_says() {
+fn an_observation_is_given_back_once_the_stream_has_stood_still_for_the_longest_wait() {
     let mut bench = Bench::new();
     bench.observe(observation(1_000, 3));
     bench.tick(60_000);
     assert!(bench.events().is_empty());
     bench.tick(61_001);
     assert_eq!(bench.events()[0].outcome, Outcome::Backfilled);
+}
+
+#[test]
+fn an_observation_waits_for_minutes_for_a_stream_that_is_slow_and_comes() {
+    let mut bench = Bench::new();
+    let calls = 1_000..1_200;
+    for call in calls.clone() {
+        bench.observe(observation(call, 3));
+    }
+    for (serial, call) in calls.enumerate() {
+        let now = 2_000 + serial as u64 * 1_000;
+        bench.tick(now);
+        let event = syscall_event(call, 5 + serial as u32, 3);
+        bench.event(AuditEvent {
+            completed: at(now),
+            ..event
+        });
+    }
+    bench.tick(210_000);
+    let outcomes = bench.events().into_iter().map(|event| event.outcome);
+    assert_eq!(outcomes.collect::<Vec<_>>(), [Outcome::Matched; 200]);
 }
 
 #[test]

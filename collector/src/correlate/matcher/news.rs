@@ -1,7 +1,5 @@
 //! What the correlator is told of the host, and what it tells of the stream's progress.
 
-use std::time::Duration;
-
 use collector_ebpf::{LossReason, TextReason};
 
 use super::Correlator;
@@ -116,9 +114,14 @@ impl Correlator {
         self.progress.furthest()
     }
 
-    /// How long anything waits at most.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        self.limits.longest_wait
+    /// What has waited since then or for longer is not waited for any more, as the stream stands still; nothing is where it moves.
+    pub(crate) fn overdue_since(&self, now: KtimeNs) -> KtimeNs {
+        let longest_ago = now.minus(self.limits.longest_wait);
+        if self.progress.moved_at() <= longest_ago {
+            longest_ago
+        } else {
+            KtimeNs(0)
+        }
     }
 
     /// Why a record was lost of which the kernel's text tells; none where it was not.
