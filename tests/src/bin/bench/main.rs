@@ -8,6 +8,7 @@ mod input;
 mod machine;
 mod overhead;
 mod peer;
+mod reader;
 mod replay;
 mod report;
 mod rounds;

@@ -38,6 +38,14 @@ const COLUMNS: [Column; 12] = [
     Column::new("peak_mib", "peak MiB", 0),
 ];
 
+const SUBJECTS: [Who; 5] = [
+    Who::Nobody,
+    Who::Auditd,
+    Who::AuditdAndLaurel,
+    Who::Reader,
+    Who::Ours,
+];
+
 /// What is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -89,10 +97,9 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
             Kind::Grep => Some(opens_of_grep()?),
             Kind::Opens | Kind::Storm(_) => None,
         };
-        let subjects = [Who::Nobody, Who::Auditd, Who::AuditdAndLaurel, Who::Ours]
-            .into_iter()
+        let subjects = SUBJECTS
             .map(|who| Subject::new(who.name(), move || storm.measure(who, expected, &WAITS)))
-            .collect();
+            .into();
         let group = session.alternate(&storm.title(), &COLUMNS, subjects)?;
         let ours = Who::Ours.name();
         report.ratios.extend(group.figure(
@@ -109,6 +116,16 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
             ours,
             Who::Auditd.name(),
             lossy.then_some(Target::AtMost(1.15)),
+        ));
+        report.ratios.extend(group.ratio(
+            format!(
+                "{}: callers' time, of that with a daemon that throws records away",
+                storm.title()
+            ),
+            "wall_ns",
+            ours,
+            Who::Reader.name(),
+            None,
         ));
         report.ratios.extend(group.ratio(
             format!("{}: user space, of auditd + laurel", storm.title()),

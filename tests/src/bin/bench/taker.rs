@@ -1,4 +1,4 @@
-//! Who takes the records of a measurement: nobody, auditd, auditd with laurel behind it, or the collector.
+//! Who takes the records of a measurement: nobody, one who throws them away, auditd, auditd with laurel behind it, or the collector.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use memchr::{memchr, memrchr};
 use tempfile::TempDir;
 
 use crate::peer::Laurel;
+use crate::reader::Reader;
 use crate::rounds::Sample;
 use crate::usage::{self, Memory};
 use crate::watcher::ReadNumber;
@@ -36,6 +37,8 @@ pub(crate) const WAITS: [&str; 3] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     Nobody,
+    /// Who throws them away.
+    Reader,
     Auditd,
     AuditdAndLaurel,
     /// With the eBPF witness.
@@ -47,6 +50,7 @@ impl Who {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nobody => "no audit",
+            Self::Reader => "records read and thrown away",
             Self::Auditd => "auditd",
             Self::AuditdAndLaurel => "auditd + laurel",
             Self::Ours => "audit-collector",
@@ -58,6 +62,7 @@ impl Who {
 /// One that runs.
 pub(crate) enum Taker {
     Nobody,
+    Reader(Reader),
     Auditd(Auditd),
     AuditdAndLaurel {
         auditd: Auditd,
@@ -93,6 +98,7 @@ impl Taker {
     pub(crate) fn start(who: Who, flags: &[&str]) -> anyhow::Result<Self> {
         Ok(match who {
             Who::Nobody => Self::Nobody,
+            Who::Reader => Self::Reader(Reader::start()?),
             Who::Auditd => Self::Auditd(Auditd::start()?),
             Who::AuditdAndLaurel => {
                 let folder = tempfile::tempdir()?;
@@ -121,6 +127,7 @@ impl Taker {
         let kauditd = usage::processor_seconds(usage::kauditd()?)?;
         let (own, laurel) = match self {
             Self::Nobody => (0.0, 0.0),
+            Self::Reader(reader) => (reader.processor_seconds(), 0.0),
             Self::Auditd(auditd) => (usage::processor_seconds(auditd.pid())?, 0.0),
             Self::AuditdAndLaurel {
                 auditd, laurel_pid, ..
@@ -141,6 +148,7 @@ impl Taker {
     pub(crate) fn drain(&mut self, guard: &mut AuditGuard, expected: u64) -> anyhow::Result<()> {
         match self {
             Self::Nobody => Ok(()),
+            Self::Reader(reader) => reader.drain(guard),
             Self::Auditd(auditd) => until_quiet(guard, &[&auditd.log()]),
             Self::AuditdAndLaurel { auditd, laurel, .. } => {
                 until_quiet(guard, &[&auditd.log(), &laurel.log()])
@@ -154,6 +162,7 @@ impl Taker {
         let mut came = Came::default();
         match self {
             Self::Nobody => {}
+            Self::Reader(reader) => came.captured = reader.events(),
             Self::Auditd(auditd) => came.captured = in_log(&auditd.log())?,
             Self::AuditdAndLaurel { auditd, laurel, .. } => {
                 came.captured = in_log(&auditd.log())?;
@@ -175,7 +184,7 @@ impl Taker {
     /// The file that the last of the programs writes, and how to read a call's number off a line of it: the mode argument.
     pub(crate) fn output(&self) -> Option<(PathBuf, ReadNumber)> {
         match self {
-            Self::Nobody => None,
+            Self::Nobody | Self::Reader(_) => None,
             Self::Auditd(auditd) => Some((auditd.log(), in_record)),
             Self::AuditdAndLaurel { laurel, .. } => Some((laurel.log(), in_laurels_line)),
             Self::Ours(collector) => Some((collector.output().to_owned(), in_record)),
@@ -185,7 +194,7 @@ impl Taker {
     /// Memory the programs have resident now.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         Ok(match self {
-            Self::Nobody => Memory::default(),
+            Self::Nobody | Self::Reader(_) => Memory::default(),
             Self::Auditd(auditd) => Memory::of(auditd.pid())?,
             Self::AuditdAndLaurel {
                 auditd, laurel_pid, ..
@@ -197,7 +206,7 @@ impl Taker {
     /// Most memory the programs have had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
         Ok(match self {
-            Self::Nobody => 0.0,
+            Self::Nobody | Self::Reader(_) => 0.0,
             Self::Auditd(auditd) => usage::peak_mib(auditd.pid())?,
             Self::AuditdAndLaurel {
                 auditd, laurel_pid, ..
@@ -210,6 +219,7 @@ impl Taker {
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         match self {
             Self::Ours(mut collector) => collector.end().map(drop),
+            Self::Reader(reader) => reader.stop(),
             Self::Nobody | Self::Auditd(_) | Self::AuditdAndLaurel { .. } => Ok(()),
         }
     }
