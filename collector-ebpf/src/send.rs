@@ -14,7 +14,8 @@ use crate::opened::{self, Depth};
 use crate::walk;
 use crate::{arguments, draft, kept, label, noted, written};
 
-/// The reader is woken once per so many bytes and CPU; below that it finds samples by its own short poll.
+/// The reader is woken once per so many bytes and CPU; below that it finds samples when records wake it, and some twenty times a
+/// second.
 const WAKEUP_BYTES: u64 = 64 * 1024;
 /// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP` of include/uapi/linux/bpf.h.
 pub(crate) const NO_WAKEUP: u64 = 1;

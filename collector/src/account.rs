@@ -243,7 +243,7 @@ pub struct Ebpf {
     pub submitted: u64,
     /// Samples read from the ring, by program.
     pub read: BTreeMap<&'static str, u64>,
-    /// Samples that did not come through, by reason (`ring_full`, `in_flight_full`, `missed_run`, `undecodable`, `queue_full`).
+    /// Samples that did not come through, by reason (`ring_full`, `in_flight_full`, `missed_run`, `undecodable`).
     pub dropped: BTreeMap<&'static str, u64>,
     /// Records the kernel has given up since the witness watches, by [`LossReason`]; none where no program sees that.
     pub lost_records: Option<[u64; LossReason::COUNT]>,
@@ -341,7 +341,7 @@ impl Histogram {
     /// Upper bounds in seconds.
     ///
     /// A write into the page cache takes tens of microseconds; an event that is given back has waited for the reorder window,
-    /// and for a minute at most.
+    /// and seldom for more than a minute.
     pub const BOUNDS: [f64; 16] = [
         0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
         10.0, 60.0,

@@ -84,7 +84,9 @@ fn verify(arguments: VerifyArgs) -> anyhow::Result<u8> {
 /// Runs until a signal, or for `time`.
 fn collect(config: Config, time: Option<Duration>) -> anyhow::Result<Arc<Account>> {
     log_to_stderr(config.log);
+    // Who asks over HTTP is served by these; the data path has threads of its own.
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
         .enable_all()
         .build()?;
     runtime.block_on(async {

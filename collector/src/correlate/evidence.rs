@@ -146,7 +146,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// How many polls are kept: at one a second, more than any observation waits.
+    /// How many polls are kept, at somewhat more than one a second: what waits longer, for a stream that is minutes behind, has no
+    /// known cause.
     pub const CAPACITY: usize = 300;
     /// How many times of unsettled rules are kept; those that touch are one.
     pub const UNSETTLED: usize = 64;

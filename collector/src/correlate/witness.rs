@@ -58,7 +58,8 @@ pub(super) struct Witness {
 impl Witness {
     /// A stamp is the coarse clock at entry: a tick behind it, and more on a machine whose ticks are late.
     const STAMP_LAG: Duration = Duration::from_millis(250);
-    /// Former generations that are remembered: at one change a second, as many as an observation waits for.
+    /// Former generations that are remembered: at one change a second, those of the minute that an observation waits for a stream that
+    /// stands still. What waits longer under rules that change all the time is judged by those in force.
     const FORMER: usize = 64;
 
     pub(super) fn new(rules: Rules, exempt: Vec<u32>, level: Level) -> Self {

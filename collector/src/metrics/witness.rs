@@ -9,13 +9,7 @@ const RINGBUF: &str = "observations";
 const TEXT_RINGBUF: &str = "texts";
 const TEXT_DROP_REASONS: [&str; 4] = ["ring_full", "unreadable", "missed_run", "undecodable"];
 
-const EBPF_DROP_REASONS: [&str; 5] = [
-    "ring_full",
-    "in_flight_full",
-    "missed_run",
-    "undecodable",
-    "queue_full",
-];
+const EBPF_DROP_REASONS: [&str; 4] = ["ring_full", "in_flight_full", "missed_run", "undecodable"];
 const EBPF_UPDATED_MAPS: [&str; 5] = ["in_flight", "kept", "conditions", "plans", "control"];
 
 pub(super) fn add(families: &mut Families, account: &Account) {

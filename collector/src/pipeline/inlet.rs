@@ -1,4 +1,4 @@
-//! A reader's end of its queue to the core.
+//! The event socket's reader's end of its queue to the core.
 //!
 //! Owns what is known of the queue without looking into it: the bytes that wait in it, what it had no room for, and up to when the core
 //! has taken in all that was read. Never waits.
@@ -13,7 +13,7 @@ use crate::pipeline::packet::Packet;
 /// What the reader and the core share of the queue between them.
 #[derive(Debug, Default)]
 pub(super) struct Inlet {
-    /// Records or samples that found the queue full.
+    /// Records that found the queue full.
     pub(super) queue_full: AtomicU64,
     /// Bytes waiting for the core, which takes off what it has taken in.
     pub(super) queued_bytes: AtomicU64,

@@ -1,4 +1,4 @@
-//! The task around the core: takes what the readers and the control thread bring, hands lines to the sink, publishes the account.
+//! The thread around the core: takes what the readers and the control thread bring, hands lines to the sink, publishes the account.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use collector_ebpf::LossReason;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::account::{Account, Ebpf};
@@ -26,10 +26,9 @@ use crate::output::render::Renderer;
 use crate::output::sink::{Batch, SinkHandle, Submitted};
 use crate::pipeline::control::{Command, Message, Polled};
 use crate::pipeline::packet::Packet;
-use crate::pipeline::ring;
+use crate::pipeline::samples::Samples;
 use crate::pipeline::texts::Texts;
 use crate::pipeline::{canary, netlink, sys};
-use crate::probe::decode;
 use crate::probe::hooks::is_behind_the_queue;
 use crate::probe::load::TRACEPOINTS;
 
@@ -46,8 +45,15 @@ pub(super) const PUBLISH: Duration = Duration::from_millis(250);
 /// The ends the task is tied to. All receivers closing ends it.
 pub(super) struct Inlets {
     pub(super) datagrams: mpsc::Receiver<Packet>,
-    pub(super) samples: mpsc::Receiver<Packet>,
     pub(super) messages: mpsc::Receiver<Message>,
+    /// Told once all that came by the socket and the rings has been taken in, and no more is to come.
+    pub(super) all_read: AllRead,
+}
+
+/// What the end of the reading hangs on, and who waits for it.
+pub(super) struct AllRead {
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) done: Option<oneshot::Sender<()>>,
 }
 
 /// The task's state.
@@ -59,7 +65,7 @@ pub(super) struct Merge {
     pub(super) commands: SyncSender<Command>,
     pub(super) rules_doubted: Arc<AtomicU64>,
     pub(super) reader: Arc<netlink::Counts>,
-    pub(super) ring: Arc<ring::Counts>,
+    pub(super) samples: Samples,
     pub(super) texts: Texts,
     pub(super) sink_stopped: watch::Sender<bool>,
     pub(super) delivery: Delivery,
@@ -109,44 +115,63 @@ impl Totals {
     }
 }
 
+impl AllRead {
+    /// The witness is detached by the time of the stop, so that what was read then was all.
+    fn tell(&mut self) {
+        if *self.stopping.borrow()
+            && let Some(done) = self.done.take()
+        {
+            let _ = done.send(());
+        }
+    }
+}
+
 impl Merge {
     /// Works until every inlet is closed, settles what is left and closes the sink.
     pub(super) async fn run(mut self, mut inlets: Inlets, sink_deadline: Duration) -> Arc<Account> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_publish = Instant::now();
-        let (mut datagrams_open, mut samples_open, mut messages_open) = (true, true, true);
-        while datagrams_open || samples_open || messages_open {
+        let (mut datagrams_open, mut messages_open) = (true, true);
+        let (mut more_samples, mut due) = (false, Due::Later);
+        while datagrams_open || messages_open || more_samples {
             tokio::select! {
                 packet = inlets.datagrams.recv(), if datagrams_open => match packet {
                     Some(packet) => self.datagrams(&packet),
                     None => datagrams_open = false,
                 },
-                packet = inlets.samples.recv(), if samples_open => match packet {
-                    Some(packet) => self.samples(&packet),
-                    None => samples_open = false,
-                },
                 message = inlets.messages.recv(), if messages_open => match message {
                     Some(message) => self.message(message, inlets.datagrams.is_empty()),
                     None => messages_open = false,
                 },
-                _ = tick.tick() => if self.tick() == Due::Now {
-                    tick.reset_immediately();
-                },
+                () = self.samples.gathered() => {}
+                () = std::future::ready(()), if more_samples => {}
+                _ = tick.tick() => {
+                    due = self.tick();
+                    if due == Due::Now {
+                        tick.reset_immediately();
+                    }
+                }
+            }
+            more_samples = self.samples.hand_over(&mut self.core);
+            if !datagrams_open && !more_samples {
+                self.texts.hand_over(&mut self.core);
+                inlets.all_read.tell();
             }
             self.hand_on();
             if Instant::now() >= next_publish {
                 next_publish = Instant::now() + PUBLISH;
                 self.publish();
             }
+            if more_samples || due == Due::Now {
+                // The tick comes only in between: nobody else drives this thread's timers.
+                tokio::task::yield_now().await;
+            }
         }
         self.finish(sink_deadline)
     }
 
     fn tick(&mut self) -> Due {
-        if let Some(at) = self.ring.inlet.taken_in() {
-            self.core.correlator.witness_passed(at);
-        }
         self.texts.hand_over(&mut self.core);
         self.follow_stream();
         self.core.tick(KtimeNs::now(), RealtimeOffset::sample())
@@ -189,24 +214,6 @@ impl Merge {
             // It looks again with every poll, should the queue be full.
             let _ = self.commands.try_send(Command::RereadRules);
         }
-    }
-
-    fn samples(&mut self, packet: &Packet) {
-        let now = KtimeNs::now();
-        for (_, _, sample) in packet.iter() {
-            match decode::decode(sample) {
-                Ok(observation) => self.core.observation(observation, now),
-                Err(error) => {
-                    if self.ring.undecodable.fetch_add(1, Ordering::Relaxed) == 0 {
-                        tracing::error!(%error, "a sample of the eBPF programs cannot be decoded; it is counted and left out");
-                    }
-                }
-            }
-        }
-        self.ring
-            .inlet
-            .queued_bytes
-            .fetch_sub(packet.n_bytes() as u64, Ordering::Relaxed);
     }
 
     fn message(&mut self, message: Message, datagrams_empty: bool) {
@@ -327,7 +334,6 @@ impl Merge {
         for (reason, cause) in [
             ("ring_full", Cause::RingFull),
             ("in_flight_full", Cause::InFlightFull),
-            ("queue_full", Cause::QueueFull),
             ("undecodable", Cause::Malformed),
             ("missed_run", Cause::MissedRun),
         ] {
@@ -458,7 +464,6 @@ impl Merge {
     }
 
     fn finish(mut self, sink_deadline: Duration) -> Arc<Account> {
-        self.texts.hand_over(&mut self.core);
         self.follow_stream();
         self.core.finish(KtimeNs::now());
         self.publish();

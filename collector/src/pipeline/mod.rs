@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! event socket ─ netlink ──packets──┐
-//! ring buffer ── ring ─────packets──┼─▶ merge (the core) ─▶ sink thread
-//! kernel ─────── control ──totals───┘      └─▶ account ─▶ http, account line
+//! kernel ─────── control ──totals───┼─▶ merge (the core) ─▶ sink thread
+//! rings ──────── samples, texts ────┘      └─▶ account ─▶ http, account line
 //! ```
 //!
 //! Start: rule files read, socket, settings, rules, witness, and only then is anything judged. Stop: the witness first, so that nothing
@@ -20,9 +20,9 @@ mod netlink;
 mod packet;
 mod peak;
 mod probe;
-mod ring;
 mod rules;
 mod running;
+mod samples;
 mod seat;
 mod sys;
 mod texts;
@@ -79,6 +79,9 @@ pub enum RunError {
     /// The event socket's number could not be read.
     #[error("cannot tell the event socket from others (SO_COOKIE)")]
     Cookie(#[source] std::io::Error),
+    /// The ring buffer cannot be watched.
+    #[error("cannot watch the ring buffer of the eBPF programs")]
+    Ring(#[source] std::io::Error),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),

@@ -24,11 +24,11 @@ pub(super) const QUEUE_PACKETS: usize = 16_384;
 
 /// How long reading may go on after the stop.
 const LAST_READ: Duration = Duration::from_millis(300);
-/// How long records may gather once some have been read. Meanwhile the kernel, which sends each record by itself, has nobody
-/// to wake: a wake-up for each would cost those who make the calls more than the reading does.
-const GATHER: Duration = Duration::from_millis(2);
-/// The receive buffer, as the kernel accounts for it, that surely has room for what comes meanwhile.
-const GATHERING_BUFFER: usize = 4 << 20;
+/// How long records may gather once the first has come. Meanwhile the kernel, which sends each record by itself, has nobody
+/// to wake: a wake-up for each would cost those who make the calls, and the reader, more than the reading does.
+const GATHER: Duration = Duration::from_millis(10);
+/// What surely comes in no less than a millisecond, as the kernel accounts for it in the receive buffer.
+const BYTES_PER_MS: usize = 2 << 20;
 /// How often a quiet socket is looked at: so often it is known to be empty, and a capture of it handed to the disk.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -60,11 +60,13 @@ pub(super) fn read(
     stop: &watch::Receiver<bool>,
 ) -> Result<(), ReceiveError> {
     let mut batch = Batch::new();
-    let gathers = socket.receive_buffer().bytes >= GATHERING_BUFFER;
+    let gather = gathering(socket.receive_buffer().bytes);
     let mut tended = KtimeNs::now();
     // Whoever is to stop it being gone says the same.
     while !*stop.borrow() && stop.has_changed().is_ok() {
-        let came = socket.wait(LOOK)?;
+        if socket.wait(LOOK)? {
+            thread::sleep(gather);
+        }
         let mut more = true;
         while more && !*stop.borrow() {
             more = receive(&mut socket, &mut batch, capture.as_mut(), queue)?;
@@ -74,15 +76,17 @@ pub(super) fn read(
                 capture.iter_mut().for_each(tend_capture);
             }
         }
-        if came && gathers {
-            thread::sleep(GATHER);
-        }
     }
     // Beside a busy daemon records never end.
     let end = KtimeNs::now().plus(LAST_READ);
     while KtimeNs::now() < end && receive(&mut socket, &mut batch, capture.as_mut(), queue)? {}
     capture.iter_mut().for_each(tend_capture);
     Ok(())
+}
+
+/// How long records may gather in a receive buffer of so many bytes.
+fn gathering(buffer: usize) -> Duration {
+    GATHER.min(Duration::from_millis((buffer / BYTES_PER_MS) as u64))
 }
 
 /// Lets the file be read while the capture goes on, with the steps of the wall clock, and tells once why it ended.
@@ -161,6 +165,15 @@ mod tests {
     use super::*;
     use crate::audit::capture::{CaptureReader, Frame};
     use crate::audit::socket::Delivery;
+
+    #[test]
+    fn records_gather_only_where_they_have_room() {
+        let ms = |bytes| gathering(bytes).as_millis();
+        assert_eq!(
+            [1 << 20, 4 << 20, 16 << 20, 32 << 20, 1 << 30].map(ms),
+            [0, 2, 8, 10, 10]
+        );
+    }
 
     #[test]
     fn a_step_of_the_wall_clock_is_captured_once_and_what_is_no_step_is_not() {

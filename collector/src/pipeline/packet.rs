@@ -1,4 +1,4 @@
-//! What the readers hand to the core: a batch of datagrams or samples in one allocation.
+//! What the reader of the event socket hands to the core: a batch of datagrams in one allocation.
 
 use crate::clock::KtimeNs;
 

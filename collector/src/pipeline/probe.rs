@@ -10,7 +10,7 @@ use crate::clock::KtimeNs;
 use crate::config::{self, EbpfConfig, EbpfUse, Level};
 use crate::pipeline::peak::Peak;
 use crate::pipeline::rules::held::Held;
-use crate::pipeline::{ring, texts};
+use crate::pipeline::{samples, texts};
 use crate::probe::hooks;
 use crate::probe::load::{
     Counters, LogLevel, Reads, SENDERS, Witness, WitnessConfig, WitnessError,
@@ -24,7 +24,7 @@ use crate::probe::texts::{TextCounters, TextMirror, TextReason};
 /// The loaded programs.
 pub(super) struct Probe {
     witness: Witness,
-    counts: Arc<ring::Counts>,
+    counts: Arc<samples::Counts>,
     holder: u32,
     ring_size: u64,
     text_counts: Arc<texts::Counts>,
@@ -59,7 +59,7 @@ pub(super) struct Loaded {
 
 /// How what the programs send is read, and what of it has been.
 pub(super) struct Readers {
-    pub(super) samples: Arc<ring::Counts>,
+    pub(super) samples: Arc<samples::Counts>,
     pub(super) texts: Arc<texts::Counts>,
     /// The cookie of our multicast socket; none where we are the daemon.
     pub(super) socket: Option<u64>,
@@ -320,7 +320,6 @@ impl Probe {
                 ("ring_full", counters.ring_full),
                 ("in_flight_full", counters.in_flight_full),
                 ("missed_run", self.missed_runs_of(Behind::Elsewhere)),
-                ("queue_full", read(&self.counts.inlet.queue_full)),
                 ("undecodable", read(&self.counts.undecodable)),
             ]
             .into(),

@@ -34,13 +34,14 @@ use crate::pipeline::account_line::line as account_line;
 use crate::pipeline::control::{self, Command, Control, Figures};
 use crate::pipeline::host::Host;
 use crate::pipeline::mark::{self, Mark};
-use crate::pipeline::merge::{self, Inlets, Merge, Totals};
+use crate::pipeline::merge::{self, AllRead, Inlets, Merge, Totals};
 use crate::pipeline::probe::{Loaded, Probe, Readers};
 use crate::pipeline::rules::files::RuleFiles;
 use crate::pipeline::rules::held::Held;
 use crate::pipeline::rules::{Configured, Upkeep};
+use crate::pipeline::samples::{self, Samples};
 use crate::pipeline::texts::{self, Texts};
-use crate::pipeline::{canary, netlink, ring, sys};
+use crate::pipeline::{canary, netlink, sys};
 use crate::probe::features;
 use crate::probe::hooks::Level;
 use crate::probe::texts::TextMirror;
@@ -63,7 +64,7 @@ pub(super) struct Running {
     stop: channel::Sender<bool>,
     output_gone: channel::Receiver<bool>,
     reader: Option<JoinHandle<Result<(), ReceiveError>>>,
-    ring_reader: Option<JoinHandle<std::io::Result<()>>>,
+    all_read: oneshot::Receiver<()>,
     merge: Option<JoinHandle<Arc<Account>>>,
     control: thread::JoinHandle<()>,
     /// How long putting the host back may take.
@@ -115,16 +116,16 @@ impl Running {
         };
 
         let (packets, datagrams) = mpsc::channel(netlink::QUEUE_PACKETS);
-        let (sample_packets, samples) = mpsc::channel(ring::QUEUE_PACKETS);
         let (tell, messages) = mpsc::channel(control::QUEUE_MESSAGES);
         let (commands, command_queue) = sync_channel(control::QUEUE_COMMANDS);
         let (stop, stopping) = channel::channel(false);
         let (account, accounts) = channel::channel(Arc::new(Account::default()));
         let (sink_stopped, output_gone) = channel::channel(false);
         let (alive, control_ended) = oneshot::channel();
+        let (read_all, all_read) = oneshot::channel();
         let rules_doubted = Arc::new(AtomicU64::new(0));
         let reader_counts = Arc::new(netlink::Counts::default());
-        let ring_counts = Arc::new(ring::Counts::default());
+        let sample_counts = Arc::new(samples::Counts::default());
         let text_counts = Arc::new(texts::Counts::default());
         let text_mirror = loaded.as_ref().map_or(TextMirror::Off, Loaded::text_mirror);
 
@@ -152,7 +153,7 @@ impl Running {
             None => (None, None, None),
             Some(loaded) => {
                 let readers = Readers {
-                    samples: Arc::clone(&ring_counts),
+                    samples: Arc::clone(&sample_counts),
                     texts: Arc::clone(&text_counts),
                     socket: match delivery {
                         Delivery::Unicast => None,
@@ -221,10 +222,19 @@ impl Running {
             let keep = mark::keep(path.to_owned(), identity.boot_id.clone(), accounts.clone());
             tokio::spawn(keep)
         });
+        let (samples, runtime) = Samples::of_core(ring, sample_counts).map_err(RunError::Ring)?;
         let control = std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || control.run(&command_queue))
-            .map_err(RunError::Thread)?;
+            .spawn(move || control.run(&command_queue));
+        let control = match control {
+            Ok(control) => control,
+            Err(error) => {
+                // Only so may it end inside another runtime.
+                runtime.shutdown_background();
+                return Err(RunError::Thread(error));
+            }
+        };
+        // From here on nothing fails: what was changed on the host is the control thread's to put back.
 
         let mut merge = Merge {
             core,
@@ -235,7 +245,7 @@ impl Running {
             commands: commands.clone(),
             rules_doubted,
             reader: Arc::clone(&reader_counts),
-            ring: Arc::clone(&ring_counts),
+            samples,
             texts: Texts::new(text_ring, text_counts),
             delivery,
             batch: Batch::default(),
@@ -252,10 +262,14 @@ impl Running {
         merge.state(StateChange::Started, started);
         let inlets = Inlets {
             datagrams,
-            samples,
             messages,
+            all_read: AllRead {
+                stopping: stopping.clone(),
+                done: Some(read_all),
+            },
         };
-        let merge = tokio::spawn(merge.run(inlets, SINK_DEADLINE));
+        let merge =
+            tokio::task::spawn_blocking(move || runtime.block_on(merge.run(inlets, SINK_DEADLINE)));
         let queue = netlink::Queue {
             core: packets,
             bytes: config.audit.queue_bytes,
@@ -264,14 +278,6 @@ impl Running {
         let reader = tokio::task::spawn_blocking({
             let stop = stopping.clone();
             move || netlink::read(socket, capture, &queue, &stop)
-        });
-        let ring_reader = ring.map(|ring| {
-            tokio::spawn(ring::read(
-                ring,
-                sample_packets,
-                ring_counts,
-                stopping.clone(),
-            ))
         });
         let web = server
             .map(|server| tokio::spawn(server.serve(accounts.clone(), stopped(stopping.clone()))));
@@ -289,7 +295,7 @@ impl Running {
             stop,
             output_gone,
             reader: Some(reader),
-            ring_reader,
+            all_read,
             merge: Some(merge),
             control,
             restore_time,
@@ -315,7 +321,6 @@ impl Running {
                 Ok(Err(error)) => Some(RunError::Receive(error)),
                 Ok(Ok(())) | Err(_) => died("reader of the event socket"),
             },
-            _ = end_of(&mut self.ring_reader) => died("reader of the ring buffer"),
             _ = end_of(&mut self.merge) => died("core"),
             _ = &mut self.control_ended => died("control thread"),
         }
@@ -341,11 +346,8 @@ impl Running {
             Some(reader) => reader.await,
             None => Ok(Ok(())),
         };
-        if let Some(ring_reader) = self.ring_reader.take()
-            && let Ok(Err(error)) = ring_reader.await
-        {
-            tracing::error!(%error, "the ring buffer could not be read");
-        }
+        // It is gone where the core is.
+        let _ = self.all_read.await;
         // The last poll comes after the last read, so that an empty socket then means that all was read.
         let _ = self.commands.try_send(Command::Stop);
         drop(self.commands);

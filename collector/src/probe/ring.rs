@@ -1,15 +1,12 @@
 //! Reading the ring buffer.
 //!
 //! Owns the consumer's side of the ring; samples stay bytes. The programs wake the reader only once per many samples,
-//! so besides waiting for the descriptor it has to look by itself every [`POLL_INTERVAL`].
+//! so besides waiting for the descriptor it has to look by itself.
 
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 
-/// How long a sample may lie in the ring before the reader looks without being woken.
-pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// What the kernel puts before each sample (`BPF_RINGBUF_HDR_SZ`).
 const HEADER_BYTES: u64 = 8;
 

@@ -466,8 +466,8 @@ fn witness() -> Vec<Panel> {
         .query(rate(&metric("ebpf_events_total")), "{{instance}} read ({{program}})"),
         Panel::lines(
             "Observations dropped",
-            "For that time it is uncertain whether the audit stream is complete. ring_full: raise `ebpf_ring_bytes`; queue_full: the collector \
-             gets too little of the processor.",
+            "For that time it is uncertain whether the audit stream is complete. ring_full: raise `ebpf_ring_bytes`, or give the collector more of \
+             the processor.",
             Unit::PerSecond,
         )
         .steps(NONE_PER_SECOND_MILD)

@@ -10,8 +10,9 @@ use crate::event::{Output, State, StateChange};
 impl Correlator {
     /// After a step of the clock the stamps of calls in flight say nothing.
     pub(super) fn recently_stepped(&self, now: KtimeNs) -> bool {
-        self.stepped_at
-            .is_some_and(|at| now.since(at) < self.limits.longest_wait)
+        self.stepped_at.is_some_and(|at| {
+            now.since(at) < self.limits.longest_wait || self.progress.furthest() < at
+        })
     }
 
     /// How far a stamp is from its call's entry where the clock ticks in time. What is farther is taken only when nothing
