@@ -1,6 +1,8 @@
 //! The thread around the core: takes what the readers and the control thread bring, hands lines to the sink, publishes the account.
 
 use std::collections::BTreeMap;
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use collector_ebpf::LossReason;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::account::{Account, Ebpf};
 use crate::audit::parse;
@@ -129,11 +131,11 @@ impl AllRead {
 impl Merge {
     /// Works until every inlet is closed, settles what is left and closes the sink.
     pub(super) async fn run(mut self, mut inlets: Inlets, sink_deadline: Duration) -> Arc<Account> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut next_publish = Instant::now();
+        // By the clock and not by the runtime's timer, which has its turn only where nothing else waits: that is for waking up.
+        let (mut next_tick, mut next_publish) = (Instant::now(), Instant::now());
+        let mut alarm = pin!(tokio::time::sleep_until(next_tick));
         let (mut datagrams_open, mut messages_open) = (true, true);
-        let (mut more_samples, mut due) = (false, Due::Later);
+        let mut more_samples = false;
         while datagrams_open || messages_open || more_samples {
             tokio::select! {
                 packet = inlets.datagrams.recv(), if datagrams_open => match packet {
@@ -145,27 +147,25 @@ impl Merge {
                     None => messages_open = false,
                 },
                 () = self.samples.gathered() => {}
-                () = std::future::ready(()), if more_samples => {}
-                _ = tick.tick() => {
-                    due = self.tick();
-                    if due == Due::Now {
-                        tick.reset_immediately();
-                    }
-                }
+                () = ready(()), if more_samples => {}
+                () = alarm.as_mut() => {}
             }
             more_samples = self.samples.hand_over(&mut self.core);
             if !datagrams_open && !more_samples {
                 self.texts.hand_over(&mut self.core);
                 inlets.all_read.tell();
             }
+            if Instant::now() >= next_tick {
+                next_tick = match self.tick() {
+                    Due::Now => Instant::now(),
+                    Due::Later => Instant::now() + TICK,
+                };
+                alarm.as_mut().reset(next_tick);
+            }
             self.hand_on();
             if Instant::now() >= next_publish {
                 next_publish = Instant::now() + PUBLISH;
                 self.publish();
-            }
-            if more_samples || due == Due::Now {
-                // The tick comes only in between: nobody else drives this thread's timers.
-                tokio::task::yield_now().await;
             }
         }
         self.finish(sink_deadline)

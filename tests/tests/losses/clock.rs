@@ -18,7 +18,7 @@ fn a_step_of_the_clock_loses_nothing_and_makes_nothing_come_twice() {
     let load = workload::start(uid, &["open", "--count", "3000"]).unwrap();
     thread::sleep(Duration::from_millis(300));
     sys::step_clock_forward(HOUR).unwrap();
-    thread::sleep(Duration::from_millis(700));
+    thread::sleep(patience(Duration::from_millis(700)));
     sys::step_clock_back(2 * HOUR).unwrap();
     load.finish().unwrap();
     open_from(uid, 3_001, 200);
