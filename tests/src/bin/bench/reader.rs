@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use audit_collector_tests::audit_state::{AuditGuard, KEY};
+use anyhow::{Context as _, bail};
+use audit_collector_tests::audit_state::KEY;
 use collector::audit::record::RecordType;
 use collector::audit::socket::{Batch, EventSocket, Received};
 use memchr::memmem;
@@ -17,12 +17,6 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// How long records gather, as at the collector.
 const GATHER: Duration = Duration::from_millis(10);
-
-/// How long nothing more must come until all has come.
-const QUIET: Duration = Duration::from_millis(400);
-
-/// How long that may take to come about.
-const DRAIN_TIME: Duration = Duration::from_secs(60);
 
 /// The thread that reads, as the daemon.
 pub(crate) struct Reader {
@@ -66,24 +60,6 @@ impl Reader {
     /// Processor seconds used so far.
     pub(crate) fn processor_seconds(&self) -> f64 {
         self.shared.used.load(Ordering::Relaxed) as f64 / 1e9
-    }
-
-    /// Waits until nothing more comes.
-    pub(crate) fn drain(&self, guard: &mut AuditGuard) -> anyhow::Result<()> {
-        let began = Instant::now();
-        let mut last = (self.events(), began);
-        while last.1.elapsed() < QUIET || guard.status()?.backlog > 0 {
-            ensure!(
-                began.elapsed() < DRAIN_TIME,
-                "records still come after {DRAIN_TIME:?}"
-            );
-            let now = self.events();
-            if now != last.0 {
-                last = (now, Instant::now());
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
     }
 
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {

@@ -148,10 +148,10 @@ impl Taker {
     pub(crate) fn drain(&mut self, guard: &mut AuditGuard, expected: u64) -> anyhow::Result<()> {
         match self {
             Self::Nobody => Ok(()),
-            Self::Reader(reader) => reader.drain(guard),
-            Self::Auditd(auditd) => until_quiet(guard, &[&auditd.log()]),
+            Self::Reader(reader) => until_quiet(guard, || vec![reader.events()]),
+            Self::Auditd(auditd) => until_quiet(guard, lengths([auditd.log()])),
             Self::AuditdAndLaurel { auditd, laurel, .. } => {
-                until_quiet(guard, &[&auditd.log(), &laurel.log()])
+                until_quiet(guard, lengths([auditd.log(), laurel.log()]))
             }
             Self::Ours(collector) => settled(collector, expected),
         }
@@ -281,22 +281,28 @@ fn wait_for_laurel(auditd: &Auditd) -> anyhow::Result<u32> {
     }
 }
 
-fn until_quiet(guard: &mut AuditGuard, logs: &[&Path]) -> anyhow::Result<()> {
+/// Waits until what has come, by `progress`, stays as it is and nothing waits in the kernel.
+fn until_quiet(guard: &mut AuditGuard, progress: impl Fn() -> Vec<u64>) -> anyhow::Result<()> {
     let began = Instant::now();
-    let length = |log: &&Path| fs::metadata(log).map_or(0, |metadata| metadata.len());
     let mut last: (Vec<u64>, Instant) = (Vec::new(), began);
     while last.1.elapsed() < QUIET || guard.status()?.backlog > 0 {
         ensure!(
             began.elapsed() < DRAIN_TIME,
-            "the log still grows after {DRAIN_TIME:?}"
+            "records still come after {DRAIN_TIME:?}"
         );
-        let now: Vec<u64> = logs.iter().map(length).collect();
+        let now = progress();
         if now != last.0 {
             last = (now, Instant::now());
         }
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// How long the logs are now.
+fn lengths<const N: usize>(logs: [PathBuf; N]) -> impl Fn() -> Vec<u64> {
+    let length = |log: &PathBuf| fs::metadata(log).map_or(0, |metadata| metadata.len());
+    move || logs.iter().map(length).collect()
 }
 
 /// Waits until nothing is pending. What is never told is not waited for, once nothing has been settled for a while.
