@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The cause of what the kernel counts when it leaves out a run of a program.
+const MISSED_RUN: &str = "missed_run";
+
 /// All lines of an output.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
@@ -60,8 +63,22 @@ impl Stream {
             .collect()
     }
 
-    /// The losses told that somebody counted, by cause.
+    /// The losses told that somebody counted, by cause, but for [`Stream::missed_runs`].
     pub fn losses(&self) -> BTreeMap<&str, u64> {
+        let mut losses = self.all_losses();
+        losses.remove(MISSED_RUN);
+        losses
+    }
+
+    /// The runs of programs that it says the kernel left out ([`Samples::missed_runs`]). They come by chance, and may be those of
+    /// any process.
+    ///
+    /// [`Samples::missed_runs`]: crate::exposition::Samples::missed_runs
+    pub fn missed_runs(&self) -> u64 {
+        self.all_losses().remove(MISSED_RUN).unwrap_or_default()
+    }
+
+    fn all_losses(&self) -> BTreeMap<&str, u64> {
         let mut losses = BTreeMap::new();
         for loss in self.kind("loss").filter(|loss| loss["recovered"].is_null()) {
             let cause = loss["cause"].as_str().unwrap_or_default();

@@ -181,7 +181,8 @@ fn what_a_full_backlog_refuses_is_exact_and_has_no_serial() {
     }
     let settings = [
         "--rate-limit=0",
-        "--backlog-limit=64",
+        // Room for three events: how many more there are at once depends on how fast the machine is.
+        "--backlog-limit=16",
         "--backlog-wait-time=0",
     ];
     let outcome = storm(60_071, &settings, 2, 5_000);
@@ -231,8 +232,9 @@ fn nothing_is_expected_that_the_kernel_did_not_report() {
     );
     assert_eq!(outcome.lost, 0);
     assert_eq!(outcome.causes(), BTreeMap::new());
-    let losses = outcome.finished.stream.losses();
-    assert_eq!(losses.is_empty(), outcome.missed() == 0, "{losses:?}");
+    let stream = &outcome.finished.stream;
+    assert_eq!(stream.losses(), BTreeMap::new());
+    assert!(stream.missed_runs() >= outcome.missed());
 }
 
 /// A rule of the task list makes the kernel report every call of the tasks it names: also those that no rule of

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask vm` gives each test here a kernel of its own; on any other kernel each says that it needs one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -199,7 +200,7 @@ fn a_task_older_than_auditing_is_given_back() {
     assert_eq!(outcomes[&(false, "backfilled", Some("no_context"))], 200);
     assert_eq!(outcomes[&(true, "matched", None)], 100);
     assert_eq!(missing, 200);
-    assert_eq!(stream.losses().len(), 0);
+    assert_eq!(stream.losses(), BTreeMap::new());
 }
 
 /// Fails unless the kernel refused because of the lock.

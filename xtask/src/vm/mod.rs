@@ -148,9 +148,6 @@ const CHOICE: [&str; 10] = [
     "long_paths_come_whole_and_unreadable_ones_are_counted",
 ];
 
-/// How often a machine is started for the same tests, where the emulation killed it.
-const BOOTS: u32 = 3;
-
 /// The programs whose tests it runs on one of them where auditing is on from the start, and where lockdown is.
 const CHOICE_WITH_OPTIONS: [&str; 2] = ["commands", "sockets"];
 
@@ -364,32 +361,21 @@ impl Machines {
             },
             console: self.folder.join(format!("console-{file_name}")),
         };
-        let mut left = tests.to_vec();
-        for boots_left in (0..BOOTS).rev() {
-            self.write_image(&image, &left)?;
-            step::announce(&format!("Linux {label}: {} test(s)", left.len()));
-            let mut progress = Progress {
-                label: label.clone(),
-                tests: &left,
-                reported: vec![false; left.len()],
-                error: None,
-                results,
-            };
-            let ran = machine.run(|message| progress.take(message));
-            let _ = fs::remove_file(&image); // Of little use, and large.
-            if let Some(error) = progress.error.take() {
-                bail!("in the virtual machine: {error}");
-            }
-            let silent = progress.silent();
-            if silent.is_empty() || boots_left == 0 || !machine.died_of_emulation() {
-                progress.finish(ran, &machine);
-                return Ok(());
-            }
-            step::announce(&format!(
-                "Linux {label} died of an int3, which emulated processors see when the kernel patches its code under them; again"
-            ));
-            left = silent;
+        self.write_image(&image, tests)?;
+        step::announce(&format!("Linux {label}: {} test(s)", tests.len()));
+        let mut progress = Progress {
+            label,
+            tests,
+            reported: vec![false; tests.len()],
+            error: None,
+            results,
+        };
+        let ran = machine.run(|message| progress.take(message));
+        let _ = fs::remove_file(&image); // Of little use, and large.
+        if let Some(error) = progress.error.take() {
+            bail!("in the virtual machine: {error}");
         }
+        progress.finish(ran, &machine);
         Ok(())
     }
 

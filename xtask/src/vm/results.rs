@@ -67,7 +67,7 @@ pub(super) struct Progress<'a, 'b> {
     pub(super) results: &'b mut Results,
 }
 
-impl<'a> Progress<'a, '_> {
+impl Progress<'_, '_> {
     /// Takes a message of the machine's first program, and prints it as a test runner would.
     pub(super) fn take(&mut self, message: &Value) {
         if let Some(release) = message["kernel"].as_str() {
@@ -103,17 +103,12 @@ impl<'a> Progress<'a, '_> {
         print!("{said}");
     }
 
-    /// The tests without a result.
-    pub(super) fn silent(&self) -> Vec<&'a Test> {
-        let tests = self.tests.iter().zip(&self.reported);
-        tests
-            .filter_map(|(test, reported)| (!reported).then_some(*test))
-            .collect()
-    }
-
     /// Counts as failed whatever has no result.
     pub(super) fn finish(mut self, ran: anyhow::Result<()>, machine: &Machine<'_>) {
-        let silent = self.silent();
+        let tests = self.tests.iter().zip(&self.reported);
+        let silent: Vec<&Test> = tests
+            .filter_map(|(test, reported)| (!reported).then_some(*test))
+            .collect();
         if let Err(error) = &ran {
             eprintln!("xtask: Linux {}: {error:#}", self.label);
         }
