@@ -26,9 +26,9 @@ pub(super) const QUEUE_PACKETS: usize = 16_384;
 const LAST_READ: Duration = Duration::from_millis(300);
 /// How long records may gather once the first has come. Meanwhile the kernel, which sends each record by itself, has nobody
 /// to wake: a wake-up for each would cost those who make the calls, and the reader, more than the reading does.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(20);
 /// What surely comes in no less than a millisecond, as the kernel accounts for it in the receive buffer.
-const BYTES_PER_MS: usize = 2 << 20;
+const BYTES_PER_MS: usize = 3 << 19;
 /// How often a quiet socket is looked at: so often it is known to be empty, and a capture of it handed to the disk.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -171,7 +171,7 @@ mod tests {
         let ms = |bytes| gathering(bytes).as_millis();
         assert_eq!(
             [1 << 20, 4 << 20, 16 << 20, 32 << 20, 1 << 30].map(ms),
-            [0, 2, 8, 10, 10]
+            [0, 2, 10, 20, 20]
         );
     }
 
