@@ -8,10 +8,12 @@ mod execve;
 mod name;
 mod uring;
 
+use memchr::memmem;
+
 pub use execve::ExecveFields;
 pub use uring::UringFields;
 
-use crate::audit::fields::{Text, Value, is_hex, name_number};
+use crate::audit::fields::{Fields, Text, Value, is_hex, name_number};
 use crate::audit::record::{Record, RecordType};
 use crate::audit::rules::KEY_SEPARATOR;
 
@@ -137,6 +139,22 @@ impl<'a> SyscallFields<'a> {
             keys,
         })
     }
+}
+
+/// What the `key` field of a SYSCALL record says, where it has one: found from behind, as the kernel writes it last (kernel/auditsc.c
+/// `audit_log_exit`), and no string of a program's choice has the space before it as such.
+pub fn key_of_call(record: Record<'_>) -> Option<Value<'_>> {
+    let begin = memmem::rfind(record.body, b" key=")?;
+    Fields::new(&record.body[begin..])
+        .next()
+        .map(|key| key.value)
+}
+
+/// How many objects the call named, as a SYSCALL record says: found from the front, where only numbers stand before it.
+pub fn items_of_call(record: Record<'_>) -> Option<u32> {
+    let begin = memmem::find(record.body, b" items=")?;
+    let items = Fields::new(&record.body[begin..]).next()?;
+    items.value.as_u64()?.try_into().ok()
 }
 
 /// The keys in what a `key` field says. A rule with several has them joined by 0x01, which makes the kernel write hex.
@@ -336,10 +354,23 @@ mod tests {
             ("\"one\"", &[b"one"]),
         ] {
             let body = format!("{SYSCALL}{key}");
-            let fields = SyscallFields::from_record(record(RecordType::SYSCALL, &body)).unwrap();
+            let record = record(RecordType::SYSCALL, &body);
+            let fields = SyscallFields::from_record(record).unwrap();
+            assert_eq!(fields.keys, key_of_call(record).and_then(Text::untrusted));
+            assert_eq!(Some(fields.items), items_of_call(record));
             let joined = fields.keys.map(Text::decode).unwrap_or_default();
             assert_eq!(split_keys(&joined).collect::<Vec<_>>(), keys, "{key}");
         }
+        let cut = SYSCALL.rsplit_once(" key=").unwrap().0;
+        assert!(key_of_call(record(RecordType::SYSCALL, cut)).is_none());
+    }
+
+    #[test]
+    fn a_security_context_passes_for_no_key() {
+        let body = SYSCALL.replace("unconfined", "a key=\"false\" (enforce)");
+        let body = format!("{body}\"true\"");
+        let key = key_of_call(record(RecordType::SYSCALL, &body));
+        assert_eq!(key, Some(Value::Quoted(b"true")));
     }
 
     #[test]

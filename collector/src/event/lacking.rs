@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::audit::arch::Arch;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::{Record, RecordType};
+use crate::audit::records::items_of_call;
 use crate::audit::types::Standing;
 use crate::probe::observation::{Extent, Observation};
 
@@ -24,7 +25,7 @@ pub struct Announced {
 impl Announced {
     /// What `record`, the SYSCALL record of an observed call, says.
     pub fn of(record: Record<'_>, seen: &Observation) -> Self {
-        let items = record.field(b"items").and_then(|items| items.as_u64());
+        let items = items_of_call(record);
         Self {
             arch: seen.arch,
             syscall: seen.syscall,

@@ -7,7 +7,7 @@ use super::Correlator;
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::fields::Text;
 use crate::audit::record::{RecordType, Stamp};
-use crate::audit::records::split_keys;
+use crate::audit::records::{key_of_call, split_keys};
 use crate::clock::{KtimeNs, TimeMs};
 use crate::correlate::fragment;
 use crate::correlate::given_back::Stamped;
@@ -246,7 +246,7 @@ impl Correlator {
 fn keys_of(event: &AuditEvent) -> Option<Cow<'_, [u8]>> {
     let mut records = event.records.iter();
     let syscall = records.find(|record| record.record_type == RecordType::SYSCALL)?;
-    let key = syscall.field(b"key")?;
+    let key = key_of_call(syscall)?;
     Some(Text::untrusted(key).map_or(Cow::Borrowed(&[]), Text::decode))
 }
 

@@ -117,7 +117,7 @@ fn prepare(guard: &mut AuditGuard, who: Who, rules: &[Rule]) -> anyhow::Result<(
 }
 
 /// `n` rules about openat of users that nobody is.
-fn rules_of_nobodies(n: u32) -> Vec<Rule> {
+pub(crate) fn rules_of_nobodies(n: u32) -> Vec<Rule> {
     (0..n)
         .map(|n| rule_for(NOBODIES + n, Arch::NATIVE, &["openat"], "nobody"))
         .collect()

@@ -19,6 +19,7 @@ const STORMS: [Column; 4] = [
 const REPLAYS: [Column; 1] = [Column::new("ns", "CPU ns per record", 0)];
 
 const PROCESSES: [u32; 4] = [1, 8, 64, 256];
+const RULES: [u32; 4] = [1, 10, 50, 300];
 const RINGS: [&str; 4] = ["4MiB", "16MiB", "64MiB", "256MiB"];
 const IN_FLIGHT: [usize; 4] = [1, 64, 1_024, 8_000];
 const KEYS: [usize; 3] = [1, 32, 1_000];
@@ -37,6 +38,12 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
             let ring = format!("--ebpf-ring-bytes={ring}");
             let flags = [&WAITS[..], &[ring.as_str()]].concat();
             Storm::of_opens(2).measure(Who::Ours, None, &flags)
+        })
+    });
+    let rules = RULES.map(|n_rules| {
+        Subject::new(format!("{n_rules} rules"), move || {
+            let storm = Storm::of_opens(2).behind_rules(n_rules - 1);
+            storm.measure(Who::Ours, None, &WAITS)
         })
     });
     let folder = folder_in_memory()?;
@@ -72,6 +79,7 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
     let groups = vec![
         session.alternate("processes that call", &STORMS, processes.into())?,
         session.alternate("size of the ring", &STORMS, rings.into())?,
+        session.alternate("rules", &STORMS, rules.into())?,
         session.alternate("events in flight", &REPLAYS, in_flight)?,
         session.alternate("keys", &REPLAYS, keys)?,
     ];
@@ -89,8 +97,8 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
         title: "Scale: what grows with what",
         how: vec![
             "The collector as the daemon at level syscalls, 40,000 openat in all at backlog 8,192 and wait 0. Events in flight and keys: a \
-             capture replayed to JSON, the records of so many events in turn, or with so many keys. For the number of rules see the \
-             overhead."
+             capture replayed to JSON, the records of so many events in turn, or with so many keys. Rules: all name openat and one user \
+             each, the last the makers'. The kernel, too, compares each call with all of them (see the overhead)."
                 .into(),
         ],
         ratios: groups.iter().filter_map(most_to_least).collect(),

@@ -15,6 +15,7 @@ use audit_collector_tests::workload::Held;
 use collector::audit::arch::Arch;
 use collector::audit::status::StatusChange;
 
+use crate::overhead::rules_of_nobodies;
 use crate::report::{Column, Report, Target};
 use crate::rounds::{Extent, Sample, Session, Subject};
 use crate::taker::{Taker, Used, WAITS, Who};
@@ -75,6 +76,8 @@ pub(crate) struct Storm {
     count: u32,
     backlog: u32,
     wait: Wait,
+    /// How many rules about openat of other users the kernel passes on the way to the one that reports the calls.
+    other_rules: u32,
 }
 
 pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
@@ -157,6 +160,7 @@ fn storms(extent: Extent) -> Vec<Storm> {
         count,
         backlog: 8_192,
         wait: Wait::None,
+        other_rules: 0,
     });
     let mut storms = match extent {
         Extent::Usual => vec![
@@ -202,6 +206,15 @@ impl Storm {
             count: 40_000 / makers,
             backlog: 8_192,
             wait: Wait::None,
+            other_rules: 0,
+        }
+    }
+
+    /// The same with so many rules about openat of other users before the one that reports the calls.
+    pub(crate) fn behind_rules(self, other_rules: u32) -> Self {
+        Self {
+            other_rules,
+            ..self
         }
     }
 
@@ -253,6 +266,9 @@ impl Storm {
 
     /// Rules and settings, until the guard is dropped.
     fn prepare(&self, guard: &mut AuditGuard) -> anyhow::Result<()> {
+        for rule in rules_of_nobodies(self.other_rules) {
+            guard.add_rule(&rule)?;
+        }
         match self.kind {
             Kind::Storm(_) => {
                 for rule in storm::rules(UID) {
