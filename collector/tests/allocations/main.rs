@@ -1,4 +1,4 @@
-//! From bytes to lines no record costs an allocation, once buffers and tables have their size.
+//! From bytes to lines no record costs an allocation, once buffers and tables have their size; a call that eBPF saw costs some.
 //!
 //! The captured corpus goes through the core again and again, each time with later stamps, and every thread's allocations are
 //! counted by the test program's allocator. It has records of some thirty types: calls, long argument lists, addresses, names
@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
+#[path = "../../benches/stages/storm.rs"]
+mod storm;
 mod sys;
 
 use std::io::{self, Write as _};
@@ -17,10 +19,18 @@ use collector::clock::{KtimeNs, RealtimeOffset, TimeMs};
 use collector::command::replay;
 use collector::config::Format;
 use collector::core::{Core, CoreConfig};
+use collector::correlate::evidence::Evidence;
+use collector::correlate::limits;
+use collector::correlate::matcher::Correlator;
+use collector::event::{Outcome, Output};
 use collector::output::identity::Identity;
 use collector::output::render::Renderer;
+use collector::probe::decode::decode;
+use collector::probe::hooks::Level;
+use collector::probe::observation::Verdict;
 use collector::probe::texts::TextMirror;
 use collector::verify::Sampling;
+use storm::Storm;
 
 /// How often the corpus goes through before anything is counted: tables have as many entries as they are to have, also that of the
 /// times auditing was switched off (300), which the corpus does once.
@@ -28,6 +38,13 @@ const WARM_UP: u64 = 320;
 const COUNTED: u64 = 20;
 /// Events that the reassembler remembers, fewer than by default, so that its tables have their size soon.
 const REMEMBERED: usize = 1_000;
+
+/// Storms of calls, of which the last is counted.
+const STORMS: u64 = 3;
+/// Allocations for a call that is matched.
+const MATCHED: f64 = 21.0;
+/// For one that is given back.
+const GIVEN_BACK: f64 = 17.5;
 
 const FORMATS: [Format; 2] = [Format::Json, Format::Raw];
 
@@ -194,6 +211,73 @@ fn no_record_costs_an_allocation() {
             assert_eq!(allocations(format, way), 0, "{format:?}, {way:?}");
         }
     }
+}
+
+/// How often memory is asked for on behalf of each call, from the sample of the programs on, where the audit stream brings the events of
+/// those that `came`.
+fn allocations_per_call(came: impl Fn(u64) -> bool, outcome: Outcome) -> f64 {
+    let limits = limits::Limits::new(Duration::from_secs(2), Duration::from_secs(5));
+    let mut correlator = Correlator::new(limits, storm::OFFSET);
+    correlator.witness_attached(storm::rules(), Vec::new(), Level::Syscalls);
+    for second in 0..Evidence::CAPACITY as u64 {
+        correlator.poll(storm::poll(KtimeNs(second * 1_000_000_000), 0));
+    }
+    let mut outputs = Vec::new();
+    let mut counted = 0;
+    for number in 0..STORMS {
+        let storm = Storm(number);
+        let samples = storm.samples();
+        let batches = storm.batches(&came);
+        let before = sys::asked();
+        for sample in &samples {
+            drop(decode(sample).unwrap());
+        }
+        for batch in batches {
+            for observation in batch.observations {
+                correlator.observation(observation, batch.now, &mut outputs);
+            }
+            for event in batch.events {
+                correlator.audit_event(event, batch.now, &mut outputs);
+            }
+            recycle(&mut correlator, &mut outputs);
+        }
+        let mut lost = storm::CALLS - (0..storm::CALLS).filter(|call| came(*call)).count() as u64;
+        for second in 1..storm::SECONDS {
+            let now = storm.began().plus(Duration::from_secs(second));
+            correlator.poll(storm::poll(now, lost));
+            correlator.tick(now, storm::OFFSET, &mut outputs);
+            recycle(&mut correlator, &mut outputs);
+            lost = 0;
+        }
+        counted = sys::asked() - before;
+    }
+    let settled = correlator.crosscheck().settled;
+    let told = settled.get(&(Verdict::Inferred, outcome)).copied();
+    assert!(told >= Some(STORMS * (storm::CALLS - 2)), "{settled:?}");
+    counted as f64 / storm::CALLS as f64
+}
+
+fn recycle(correlator: &mut Correlator, outputs: &mut Vec<Output>) {
+    for output in outputs.drain(..) {
+        if let Output::Event(event) = output {
+            correlator.recycle(event);
+        }
+    }
+}
+
+/// The observation is memory of its own: a box, its strings and lists. BENCHMARKS.md has the figures.
+#[test]
+fn a_call_that_ebpf_saw_costs_few_allocations() {
+    let matched = allocations_per_call(|_| true, Outcome::Matched);
+    let given_back = allocations_per_call(
+        |call| call == 0 || call == storm::CALLS - 1,
+        Outcome::Backfilled,
+    );
+    println!(
+        "{matched:.2} allocations for a call that is matched, {given_back:.2} for one that is given back"
+    );
+    assert!(matched <= MATCHED, "{matched}");
+    assert!(given_back <= GIVEN_BACK, "{given_back}");
 }
 
 #[test]
