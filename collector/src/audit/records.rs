@@ -8,7 +8,7 @@ mod execve;
 mod name;
 mod uring;
 
-use memchr::memmem;
+use memchr::{memmem, memrchr};
 
 pub use execve::ExecveFields;
 pub use uring::UringFields;
@@ -108,8 +108,13 @@ impl<'a> SyscallFields<'a> {
                 name::SES => session = value.as_id(),
                 name::COMM => comm = Text::untrusted(value),
                 name::EXE => exe = Text::untrusted(value),
-                name::SUBJ => subject = Text::trusted(value),
                 name::KEY => keys = Text::untrusted(value),
+                // The last but for the key, and written as it is: a label may look like fields.
+                name::SUBJ => {
+                    subject = Text::trusted(value);
+                    keys = key_of_call(record).and_then(Text::untrusted);
+                    break;
+                }
                 _ => {}
             }
         }
@@ -141,16 +146,15 @@ impl<'a> SyscallFields<'a> {
     }
 }
 
-/// What the `key` field of a SYSCALL record says, where it has one: found from behind, as the kernel writes it last (kernel/auditsc.c
-/// `audit_log_exit`), and no string of a program's choice has the space before it as such.
+/// What the `key` field of a SYSCALL record says, where it has one: the last word, as the kernel writes it last (kernel/auditsc.c
+/// `audit_log_exit`), and as hex where it has a space in it.
 pub fn key_of_call(record: Record<'_>) -> Option<Value<'_>> {
-    let begin = memmem::rfind(record.body, b" key=")?;
-    Fields::new(&record.body[begin..])
-        .next()
-        .map(|key| key.value)
+    let begin = memrchr(b' ', record.body)?;
+    let last = Fields::new(&record.body[begin..]).next()?;
+    (last.name == b"key").then_some(last.value)
 }
 
-/// How many objects the call named, as a SYSCALL record says: found from the front, where only numbers stand before it.
+/// How many objects the call named, as a SYSCALL record says: found from the front, where no text of anybody's choice stands before it.
 pub fn items_of_call(record: Record<'_>) -> Option<u32> {
     let begin = memmem::find(record.body, b" items=")?;
     let items = Fields::new(&record.body[begin..]).next()?;
@@ -366,11 +370,21 @@ mod tests {
     }
 
     #[test]
-    fn a_security_context_passes_for_no_key() {
-        let body = SYSCALL.replace("unconfined", "a key=\"false\" (enforce)");
-        let body = format!("{body}\"true\"");
-        let key = key_of_call(record(RecordType::SYSCALL, &body));
-        assert_eq!(key, Some(Value::Quoted(b"true")));
+    fn a_security_context_passes_for_no_other_field() {
+        for label in [
+            "a key=\"false\" uid=0 pid=1 (enforce)",
+            "a key=\"x uid=0 pid=1 (enforce)",
+            "a exe=\"/bin/false items=7 (enforce)",
+        ] {
+            let body = SYSCALL.replace("unconfined", label) + "\"true\"";
+            let record = record(RecordType::SYSCALL, &body);
+            let fields = SyscallFields::from_record(record).unwrap();
+            assert_eq!((fields.uid, fields.pid, fields.items), (1, 11, 1));
+            assert_eq!(fields.exe, Some(Text::Plain(b"/usr/bin/cat")));
+            assert_eq!(fields.keys, Some(Text::Plain(b"true")));
+            assert_eq!(key_of_call(record), Some(Value::Quoted(b"true")));
+            assert_eq!(items_of_call(record), Some(1));
+        }
     }
 
     #[test]
