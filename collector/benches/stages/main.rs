@@ -5,22 +5,17 @@
 
 mod storm;
 
-use std::time::Duration;
-
 use collector::audit::event::{AuditEvent, Records};
 use collector::audit::parse;
 use collector::audit::reassemble::{EventEnd, Limits, Reassembler};
 use collector::audit::record::Record;
 use collector::clock::{KtimeNs, RealtimeOffset};
 use collector::config::Format;
-use collector::correlate::evidence::Evidence;
-use collector::correlate::limits;
 use collector::correlate::matcher::Correlator;
 use collector::event::{Cause, Outcome, Output};
 use collector::output::identity::Identity;
 use collector::output::render::Renderer;
 use collector::probe::decode;
-use collector::probe::hooks::Level;
 use collector::probe::observation::Verdict;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
@@ -57,22 +52,8 @@ fn events() -> Vec<AuditEvent> {
     events
 }
 
-fn limits() -> limits::Limits {
-    limits::Limits::new(Duration::from_secs(2), Duration::from_secs(5))
-}
-
 fn correlator() -> Correlator {
-    Correlator::new(limits(), RealtimeOffset(0))
-}
-
-/// With a witness at level `syscalls`, after some minutes of polls.
-fn witnessed() -> Correlator {
-    let mut correlator = Correlator::new(limits(), storm::OFFSET);
-    correlator.witness_attached(storm::rules(), Vec::new(), Level::Syscalls);
-    for second in 0..Evidence::CAPACITY as u64 {
-        correlator.poll(storm::poll(KtimeNs(second * 1_000_000_000), 0));
-    }
-    correlator
+    Correlator::new(storm::limits(), RealtimeOffset(0))
 }
 
 fn outputs() -> Vec<Output> {
@@ -138,7 +119,7 @@ fn correlate(bencher: Bencher<'_, '_>) {
             for event in events {
                 correlator.audit_event(event, NOW, &mut outputs);
             }
-            recycle(&mut correlator, &mut outputs);
+            storm::recycle(&mut correlator, &mut outputs);
         });
 }
 
@@ -152,7 +133,7 @@ fn decode(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn correlate_matched(bencher: Bencher<'_, '_>) {
-    let (mut correlator, mut outputs) = (witnessed(), Vec::new());
+    let (mut correlator, mut outputs) = (storm::witnessed(), Vec::new());
     let mut storms = (0..).map(Storm);
     bencher
         .counter(ItemsCount::new(CALLS))
@@ -166,7 +147,7 @@ fn correlate_matched(bencher: Bencher<'_, '_>) {
 /// Of each storm the kernel reports the first and the last call, and has no room for the others.
 #[divan::bench]
 fn correlate_backfilled(bencher: Bencher<'_, '_>) {
-    let (mut correlator, mut outputs) = (witnessed(), Vec::new());
+    let (mut correlator, mut outputs) = (storm::witnessed(), Vec::new());
     let mut storms = (0..).map(Storm);
     let came = |call| call == 0 || call == CALLS - 1;
     bencher
@@ -195,7 +176,7 @@ fn decode_samples(samples: &[Vec<u8>]) {
 
 #[inline(never)]
 fn match_calls(correlator: &mut Correlator, batches: Vec<Batch>, outputs: &mut Vec<Output>) {
-    hand_over(correlator, batches, outputs);
+    storm::hand_over(correlator, batches, outputs);
 }
 
 #[inline(never)]
@@ -205,40 +186,8 @@ fn give_back_calls(
     batches: Vec<Batch>,
     outputs: &mut Vec<Output>,
 ) {
-    hand_over(correlator, batches, outputs);
-    let mut lost = CALLS - 2;
-    for second in 1..storm::SECONDS {
-        let now = storm.began().plus(Duration::from_secs(second));
-        correlator.poll(storm::poll(now, lost));
-        correlator.tick(now, storm::OFFSET, outputs);
-        recycle(correlator, outputs);
-        lost = 0;
-    }
-}
-
-/// As the core does, with about as many batches to a tick as in a storm.
-fn hand_over(correlator: &mut Correlator, batches: Vec<Batch>, outputs: &mut Vec<Output>) {
-    const TICK: usize = 10;
-    for (number, batch) in (1_usize..).zip(batches) {
-        for observation in batch.observations {
-            correlator.observation(observation, batch.now, outputs);
-        }
-        for event in batch.events {
-            correlator.audit_event(event, batch.now, outputs);
-        }
-        if number.is_multiple_of(TICK) {
-            correlator.tick(batch.now, storm::OFFSET, outputs);
-        }
-        recycle(correlator, outputs);
-    }
-}
-
-fn recycle(correlator: &mut Correlator, outputs: &mut Vec<Output>) {
-    for output in outputs.drain(..) {
-        if let Output::Event(event) = output {
-            correlator.recycle(event);
-        }
-    }
+    storm::hand_over(correlator, batches, outputs);
+    storm.pass(CALLS - 2, correlator, outputs);
 }
 
 #[divan::bench(args = ["json", "raw"])]

@@ -1,7 +1,7 @@
 //! Storms of calls, as the eBPF programs at level `syscalls` and the kernel's records tell of them.
 //!
 //! Eight processes open files that they name in 64 buffers each, one every 20 µs in all, so that many calls are alike but for the
-//! file. Each storm has later times and serials than the one before.
+//! file. Each storm has later times and serials than the one before. Used by benches and, by its path, by `tests/allocations`.
 
 use std::time::Duration;
 
@@ -12,9 +12,13 @@ use collector::audit::rules::Rule;
 use collector::audit::socket::Delivery;
 use collector::audit::status::KernelStatus;
 use collector::clock::{KtimeNs, RealtimeOffset};
-use collector::correlate::evidence::Poll;
+use collector::correlate::evidence::{Evidence, Poll};
+use collector::correlate::limits;
+use collector::correlate::matcher::Correlator;
 use collector::correlate::witness::Rules;
+use collector::event::Output;
 use collector::probe::decode::decode;
+use collector::probe::hooks::Level;
 use collector::probe::mirror::Mirror;
 use collector::probe::observation::Observation;
 use collector_ebpf::{
@@ -25,7 +29,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 /// Calls of a storm; `cargo xtask instructions` divides by it.
 pub(crate) const CALLS: u64 = 10_240;
 /// From the begin of a storm to the next: longer than anything of it is remembered.
-pub(crate) const SECONDS: u64 = 70;
+const SECONDS: u64 = 70;
 /// When the first begins: there have been as many polls before as are kept.
 const BEGAN: Duration = Duration::from_secs(1_000);
 pub(crate) const OFFSET: RealtimeOffset = RealtimeOffset(1_800_000_000_000_000_000);
@@ -50,7 +54,7 @@ pub(crate) struct Batch {
 }
 
 impl Storm {
-    pub(crate) fn began(self) -> KtimeNs {
+    fn began(self) -> KtimeNs {
         KtimeNs(0).plus(BEGAN + Duration::from_secs(self.0 * SECONDS))
     }
 
@@ -83,6 +87,65 @@ impl Storm {
                 .collect(),
         };
         calls.chunks(BATCH).map(batch).collect()
+    }
+
+    /// Lets the time until the next go by; the first poll says that so many records were lost.
+    pub(crate) fn pass(
+        self,
+        mut lost: u64,
+        correlator: &mut Correlator,
+        outputs: &mut Vec<Output>,
+    ) {
+        for second in 1..SECONDS {
+            let now = self.began().plus(Duration::from_secs(second));
+            correlator.poll(poll(now, lost));
+            correlator.tick(now, OFFSET, outputs);
+            recycle(correlator, outputs);
+            lost = 0;
+        }
+    }
+}
+
+pub(crate) fn limits() -> limits::Limits {
+    limits::Limits::new(Duration::from_secs(2), Duration::from_secs(5))
+}
+
+/// With a witness at level `syscalls`, after some minutes of polls.
+pub(crate) fn witnessed() -> Correlator {
+    let mut correlator = Correlator::new(limits(), OFFSET);
+    correlator.witness_attached(rules(), Vec::new(), Level::Syscalls);
+    for second in 0..Evidence::CAPACITY as u64 {
+        correlator.poll(poll(KtimeNs(second * 1_000_000_000), 0));
+    }
+    correlator
+}
+
+/// As the core does, with about as many batches to a tick as in a storm.
+pub(crate) fn hand_over(
+    correlator: &mut Correlator,
+    batches: Vec<Batch>,
+    outputs: &mut Vec<Output>,
+) {
+    const TICK: usize = 10;
+    for (number, batch) in (1_usize..).zip(batches) {
+        for observation in batch.observations {
+            correlator.observation(observation, batch.now, outputs);
+        }
+        for event in batch.events {
+            correlator.audit_event(event, batch.now, outputs);
+        }
+        if number.is_multiple_of(TICK) {
+            correlator.tick(batch.now, OFFSET, outputs);
+        }
+        recycle(correlator, outputs);
+    }
+}
+
+pub(crate) fn recycle(correlator: &mut Correlator, outputs: &mut Vec<Output>) {
+    for output in outputs.drain(..) {
+        if let Output::Event(event) = output {
+            correlator.recycle(event);
+        }
     }
 }
 
@@ -212,7 +275,7 @@ impl Call {
 }
 
 /// The rule that asks for the calls.
-pub(crate) fn rules() -> Rules {
+fn rules() -> Rules {
     let rule = Rule::always_exit()
         .arch(Arch::X86_64)
         .syscalls(Arch::X86_64, &["openat"])
@@ -226,7 +289,7 @@ pub(crate) fn rules() -> Rules {
 }
 
 /// A poll that finds the kernel's queue and the event socket empty, and so many records lost since the last.
-pub(crate) fn poll(at: KtimeNs, lost: u64) -> Poll {
+fn poll(at: KtimeNs, lost: u64) -> Poll {
     Poll {
         asked: at,
         at,

@@ -20,8 +20,8 @@ const MEMORY: &str = "2048";
 
 /// Emulation, of both processors by one thread in turn. With a thread for each, code that the kernel patches (a program attached, a
 /// static key) may be translated anew by one processor between the other's dropping the old translation and its writing: what was
-/// there before is then run for good, a breakpoint that the kernel had taken away ("Oops: int3") or a call of a program that was not there yet. Two
-/// machines at a time are as fast so.
+/// there before is then run for good, a breakpoint that the kernel had taken away ("Oops: int3") or a call of a program that was not there yet. With
+/// two machines at a time, as tests run, this is no slower.
 const ACCELERATOR: &str = "tcg,thread=single";
 
 /// What to start.

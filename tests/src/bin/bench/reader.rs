@@ -16,7 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// How long records gather, as at the collector.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The thread that reads, as the daemon.
 pub(crate) struct Reader {

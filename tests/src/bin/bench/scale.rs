@@ -41,7 +41,7 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
         })
     });
     let rules = RULES.map(|n_rules| {
-        Subject::new(format!("{n_rules} rules"), move || {
+        Subject::new(n_rules.to_string(), move || {
             let storm = Storm::of_opens(2).behind_rules(n_rules - 1);
             storm.measure(Who::Ours, None, &WAITS)
         })
@@ -50,11 +50,11 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
     // Recorded once, laid out in each way before anything is measured.
     Input::make(folder.path(), Shape::of(1))?;
     let original = folder.path().join("original");
-    let laid_out = |shape: Shape, name: String| -> anyhow::Result<Subject<'_>> {
-        let place = folder.path().join(&name);
+    let laid_out = |shape: Shape, what: &str, number: usize| -> anyhow::Result<Subject<'_>> {
+        let place = folder.path().join(format!("{what}-{number}"));
         std::fs::create_dir(&place)?;
         let input = Input::repeat(&place, &original, shape)?;
-        Ok(Subject::new(name, move || {
+        Ok(Subject::new(number.to_string(), move || {
             timed(input.records, || {
                 replay("json", &input.capture, Path::new("/dev/null"))
             })
@@ -66,7 +66,7 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
             in_flight: Some(events),
             ..Shape::of(COPIES)
         };
-        in_flight.push(laid_out(shape, format!("{events} events"))?);
+        in_flight.push(laid_out(shape, "events", events)?);
     }
     let mut keys = Vec::new();
     for n_keys in KEYS {
@@ -74,7 +74,7 @@ pub(crate) fn run(session: &Session) -> anyhow::Result<Report> {
             n_keys: Some(n_keys),
             ..Shape::of(COPIES)
         };
-        keys.push(laid_out(shape, format!("{n_keys} keys"))?);
+        keys.push(laid_out(shape, "keys", n_keys)?);
     }
     let groups = vec![
         session.alternate("processes that call", &STORMS, processes.into())?,
