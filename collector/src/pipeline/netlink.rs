@@ -27,8 +27,8 @@ const LAST_READ: Duration = Duration::from_millis(300);
 /// How long records may gather once the first has come. Meanwhile the kernel, which sends each record by itself, has nobody
 /// to wake: a wake-up for each would cost those who make the calls, and the reader, more than the reading does.
 const GATHER: Duration = Duration::from_millis(20);
-/// What of the receive buffer may fill up in a millisecond: over twice what kauditd was seen to send, some 670 records (BENCHMARKS.md, storms),
-/// each of about 1 KiB as the kernel accounts for it. Where more comes, kauditd keeps it, or a multicast socket loses some, which is counted and given back.
+/// What of the receive buffer may fill up in a millisecond: over twice what kauditd was seen to send, some 670 records of openat (BENCHMARKS.md, storms),
+/// taking each for 1 KiB of it, an estimate. Where more comes, kauditd keeps it, or a multicast socket loses some, which is counted and given back.
 const BYTES_PER_MS: usize = 3 << 19;
 /// How often a quiet socket is looked at: so often it is known to be empty, and a capture of it handed to the disk.
 const LOOK: Duration = Duration::from_millis(50);

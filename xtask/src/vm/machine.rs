@@ -18,10 +18,10 @@ const LIFE: Duration = Duration::from_secs(90 * 60);
 /// MiB of memory: the programs lie in it twice while the kernel unpacks them.
 const MEMORY: &str = "2048";
 
-/// Emulation, of both processors by one thread in turn. With a thread for each, code that the kernel patches (a program attached, a
-/// static key) may be translated anew by one processor between the other's dropping the old translation and its writing: what was
-/// there before is then run for good, a breakpoint that the kernel had taken away ("Oops: int3") or a call of a program that was not there yet. With
-/// two machines at a time, as tests run, this is no slower.
+/// Emulation, of both processors by one thread in turn. With a thread for each, kernels died of a breakpoint that they had set
+/// to patch their code and taken away again ("Oops: int3"), more often on a busy machine; with one thread none has. Probably one processor
+/// translates such code anew between the other's dropping of the old translation and its write, so that what was there before is run
+/// for good. With two machines at a time, as tests run, this is no slower.
 const ACCELERATOR: &str = "tcg,thread=single";
 
 /// What to start.
