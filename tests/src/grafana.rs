@@ -168,6 +168,7 @@ impl Dashboard {
     ) -> String {
         let seconds = |time: Duration| format!("{}s", time.as_secs());
         let mut filled = expr
+            .replace("$__interval", &seconds(range.step()))
             .replace("$__rate_interval", &seconds(range.rate_interval()))
             .replace("$__range", &seconds(range.length));
         for variable in self.variables() {
@@ -233,10 +234,10 @@ mod tests {
             length: Duration::from_secs(90),
             scrape_interval: Duration::from_secs(2),
         };
-        let expr = r#"rate(a{cluster=~"$cluster",job=~"$job"}[$__rate_interval]) + b[$__range]"#;
+        let expr = r#"rate(a{cluster=~"$cluster",job=~"$job"}[$__rate_interval]) + b[$__range:$__interval]"#;
         assert_eq!(
             boards[0].filled_in(expr, range),
-            r#"rate(a{cluster=~".*",job=~".+"}[8s]) + b[90s]"#
+            r#"rate(a{cluster=~".*",job=~".+"}[8s]) + b[90s:2s]"#
         );
         let chosen = [("cluster", vec!["a", "b"])].into();
         assert_eq!(

@@ -208,8 +208,10 @@ impl Scene {
                 .flatten()
                 .map(|collector| Stopped::new(collector.pid()).unwrap())
                 .collect();
-            workload::run(UID, &["open", "--processes", "2", "--count", "2000"]).unwrap();
+            // No longer than it takes to fill their buffers: what a panel shows of it is the difference of two scrapes.
+            workload::run(UID, &["open", "--processes", "2", "--count", "300"]).unwrap();
             drop(stopped);
+            workload::run(UID, &["open", "--processes", "2", "--count", "1700"]).unwrap();
             thread::sleep(Duration::from_secs(4));
         }
         assert!(self.gone.is_none(), "{:?}", self.fired());

@@ -32,25 +32,25 @@ pub(super) fn increase(selector: &str) -> String {
     format!("increase({selector}[$__range])")
 }
 
+/// The moments of a time range: as far apart as the points of a graph, and each with a `$__rate_interval` before it, which is longer
+/// by a scrape at least. What happened between two scrapes is seen from one of them; from moments a `$__rate_interval` apart it would
+/// not be where the two lie on either side of one.
+const MOMENTS: &str = "[$__range:$__interval]";
+
 /// Of the series of `expr` those that are greatest at any moment of the time range, at most `count`. `topk` alone would choose anew
 /// for every moment, and there would be as many lines as were ever among them.
 pub(super) fn highest(count: u8, expr: &str) -> String {
-    format!(
-        "({expr}) and topk({count}, max_over_time(({expr})[$__range:$__rate_interval] @ end()))"
-    )
+    format!("({expr}) and topk({count}, max_over_time(({expr}){MOMENTS} @ end()))")
 }
 
 /// The same of those that are least.
 pub(super) fn lowest(count: u8, expr: &str) -> String {
-    format!(
-        "({expr}) and bottomk({count}, min_over_time(({expr})[$__range:$__rate_interval] @ end()))"
-    )
+    format!("({expr}) and bottomk({count}, min_over_time(({expr}){MOMENTS} @ end()))")
 }
 
 /// What `expr`, which has a value only where there is something, is on average over the time range.
 pub(super) fn mean(expr: &str) -> String {
-    let all = "[$__range:$__rate_interval]";
-    format!("sum_over_time(({expr}){all}) / scalar(count_over_time(vector(1){all}))")
+    format!("sum_over_time(({expr}){MOMENTS}) / scalar(count_over_time(vector(1){MOMENTS}))")
 }
 
 /// The `quantile` of a histogram, over what `by` names beside the hosts' labels.

@@ -64,7 +64,8 @@ fn rule_expressions() -> Vec<(String, String)> {
 
 /// As Grafana would send it.
 fn substituted(expr: &str) -> String {
-    expr.replace("$__rate_interval", "5m")
+    expr.replace("$__interval", "1m")
+        .replace("$__rate_interval", "5m")
         .replace("$__range", "1h")
         .replace("$cluster", ".*")
         .replace("$job", ".+")
@@ -212,7 +213,8 @@ fn selectors_of_panels_match_job_and_instance_and_counters_are_rated() {
     }
 }
 
-/// In place of `$__rate_interval` and `$__range`: nobody would write these.
+/// In place of `$__interval`, `$__rate_interval` and `$__range`: nobody would write these.
+const INTERVAL: Duration = Duration::from_secs(7_907);
 const RATE_INTERVAL: Duration = Duration::from_secs(7_919);
 const RANGE: Duration = Duration::from_secs(7_927);
 
@@ -235,6 +237,7 @@ impl Ranges {
     fn wrong(expr: &str, asked: Asked) -> Vec<String> {
         let seconds = |range: Duration| format!("{}s", range.as_secs());
         let expr = expr
+            .replace("$__interval", &seconds(INTERVAL))
             .replace("$__rate_interval", &seconds(RATE_INTERVAL))
             .replace("$__range", &seconds(RANGE));
         let parsed = parser::parse(&substituted(&expr)).unwrap();
@@ -266,7 +269,7 @@ impl ExprVisitor for Ranges {
                 range, step, at, ..
             }) => {
                 self.check(expr, *range, at.as_ref());
-                if *step != Some(RATE_INTERVAL) {
+                if *step != Some(INTERVAL) {
                     self.wrong.push(expr.to_string());
                 }
             }
@@ -316,12 +319,17 @@ fn ranges_that_are_not_grafanas_are_found() {
             0,
         ),
         (
-            "max_over_time(a[$__range:$__rate_interval] @ end())",
+            "max_over_time(a[$__range:$__interval] @ end())",
             ForEveryPoint,
             0,
         ),
         (
-            "max_over_time(rate(a[5m])[$__range:$__rate_interval])",
+            "max_over_time(rate(a[$__rate_interval])[$__range:$__rate_interval] @ end())",
+            ForEveryPoint,
+            1,
+        ),
+        (
+            "max_over_time(rate(a[5m])[$__range:$__interval])",
             ForEveryPoint,
             2,
         ),
