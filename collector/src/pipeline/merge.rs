@@ -35,7 +35,7 @@ use crate::probe::hooks::is_behind_the_queue;
 use crate::probe::load::TRACEPOINTS;
 
 /// How often waiting events are looked at.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 /// Lines are handed to the sink in batches of about so many bytes: after a storm there may be tens of megabytes at once, of which
 /// each is to be free again as soon as it is written.
 const BATCH_BYTES: usize = 256 << 10;

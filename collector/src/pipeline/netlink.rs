@@ -31,7 +31,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// taking each for 1 KiB of it, an estimate. Where more comes, kauditd keeps it, or a multicast socket loses some, which is counted and given back.
 const BYTES_PER_MS: usize = 3 << 19;
 /// How often a quiet socket is looked at: so often it is known to be empty, and a capture of it handed to the disk.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the reader counts, shared with those who report it.
 #[derive(Debug, Default)]
