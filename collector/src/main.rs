@@ -99,7 +99,7 @@ fn collect(config: Config, time: Option<Duration>) -> anyhow::Result<Arc<Account
                 () = either(&mut terminate, &mut interrupt) => {}
                 () = passed(time) => {}
             }
-            tracing::info!("stopping: draining what is on its way; a second signal ends at once");
+            tracing::info!("stopping: draining what is on its way; a second signal ends at once, and puts nothing back");
             tokio::spawn(async move {
                 either(&mut terminate, &mut interrupt).await;
                 std::process::exit(i32::from(cli::EXIT_FAILURE));

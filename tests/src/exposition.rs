@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+use crate::requirement::patience;
+
 /// An answer over HTTP.
 #[derive(Debug)]
 pub struct Answer {
@@ -23,7 +25,7 @@ pub struct Answer {
 /// `GET path` from `address`, as plain as HTTP/1.1 allows.
 ///
 /// # Errors
-/// Where there is no answer within 5 s or it is not HTTP.
+/// Where there is no answer within 5 s ([`patience`]) or it is not HTTP.
 pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<Answer> {
     get_with(address, path, &[])
 }
@@ -59,7 +61,7 @@ pub fn post(
 }
 
 fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
-    let wait = Duration::from_secs(5);
+    let wait = patience(Duration::from_secs(5));
     let stream = TcpStream::connect_timeout(&address, wait)
         .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(wait))?;

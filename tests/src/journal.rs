@@ -5,16 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use nix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::requirement::patience;
 use crate::stream::Event;
 
-/// The audit stamp is the coarse clock at the call's entry: a tick behind, and both it and ours cut to milliseconds.
-const STAMP_BEHIND: Duration = Duration::from_millis(12);
+/// Who gives an event back knows its entry by another clock than the wall's, and does not read the two at one moment.
+const CLOCKS_APART: Duration = Duration::from_millis(5);
 
 /// One system call as its maker knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +32,8 @@ pub struct Call {
     pub args: [u64; 4],
     /// What it returned; the errno, negative, where it failed.
     pub result: i64,
-    /// The wall clock before and after, in ms since 1970.
+    /// [`Clock::Coarse`] before and [`Clock::Precise`] after, in ms since 1970: the first is what the kernel takes an event's time
+    /// from, however late it ticks.
     pub between: (u64, u64),
     /// The paths it named, in the order of its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,17 +60,33 @@ pub struct Journal {
 }
 
 impl Call {
-    /// Whether an event of it can have this time, where a stamp is behind by at most this.
-    fn was_at(&self, time: Option<u64>, behind: u64) -> bool {
+    /// Whether an event of it can have this time, where two clocks are so far apart.
+    fn was_at(&self, time: Option<u64>, apart: u64) -> bool {
         let (before, after) = self.between;
-        time.is_some_and(|time| time + behind >= before && time <= after)
+        time.is_some_and(|time| time + apart >= before && time <= after)
     }
 }
 
-/// Milliseconds since 1970 by the wall clock.
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
+/// The wall clock.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// As it was at the last tick.
+    Coarse,
+    /// As it is.
+    Precise,
+}
+
+impl Clock {
+    /// Milliseconds since 1970.
+    pub fn now_ms(self) -> u64 {
+        let id = match self {
+            Self::Coarse => ClockId::CLOCK_REALTIME_COARSE,
+            Self::Precise => ClockId::CLOCK_REALTIME,
+        };
+        // The kernel has had both since 2.6.32.
+        let since = id.now().map(Duration::from).unwrap_or_default();
+        since.as_millis() as u64
+    }
 }
 
 /// How the events of a stream compare with a journal.
@@ -102,7 +120,7 @@ impl Journal {
             let key = (u64::from(call.pid), &*call.name, call.args, call.result);
             calls.entry(key).or_default().push((call, false));
         }
-        let behind = patience(STAMP_BEHIND).as_millis() as u64;
+        let apart = patience(CLOCKS_APART).as_millis() as u64;
         let mut comparison = Comparison::default();
         // Those that name their paths first: the others could be any of several calls.
         let mut events = events.to_vec();
@@ -118,7 +136,7 @@ impl Journal {
             let mut told_already = false;
             for (index, (call, told)) in alike.iter().enumerate() {
                 // There may be ten thousand that are alike but for this.
-                if !call.was_at(time, behind) {
+                if !call.was_at(time, apart) {
                     continue;
                 }
                 match self.objection(call, uid, event) {

@@ -17,7 +17,7 @@ use nix::unistd::{getpid, getppid, gettid};
 use serde_json::{Value, json};
 
 use crate::audit_state::rule_for;
-use crate::journal::{Call, Journal, now_ms};
+use crate::journal::{Call, Clock, Journal};
 use crate::sys::{self, Argument, Reading};
 
 /// What a storm consists of.
@@ -302,7 +302,7 @@ impl Maker {
 
     /// Makes a call and writes it down.
     fn call(&mut self, call: Reading, arguments: &[Argument<'_>], paths: &[&str]) -> i64 {
-        let before = now_ms();
+        let before = Clock::Coarse.now_ms();
         let (args, result) = sys::make(call, arguments);
         self.note(call.name(), args, result, before, paths);
         result
@@ -316,7 +316,7 @@ impl Maker {
             name: name.into(),
             args,
             result,
-            between: (before, now_ms()),
+            between: (before, Clock::Precise.now_ms()),
             paths: paths.iter().map(|path| (*path).to_owned()).collect(),
             socket: Value::Null,
             argv: Vec::new(),
@@ -326,7 +326,7 @@ impl Maker {
     fn execute(&mut self, round: u32) -> anyhow::Result<()> {
         let argument = format!("storm {}.{round}", self.number);
         let [program, text] = [CString::new(&*self.program)?, CString::new(&*argument)?];
-        let before = now_ms();
+        let before = Clock::Coarse.now_ms();
         let (pid, args, succeeded) = sys::execute(&program, &[c"true", &text])?;
         ensure!(succeeded, "{} failed", self.program);
         let path = self.program.clone();
@@ -343,7 +343,7 @@ impl Maker {
         let path = self.path("program", round);
         let text = CString::new(&*path)?;
         let argv: [&CStr; 2] = [c"program", c"an argument"];
-        let before = now_ms();
+        let before = Clock::Coarse.now_ms();
         let (args, result) = sys::execute_nothing(&text, &argv);
         self.note("execve", args, result, before, &[&path]);
         if let Some(call) = self.calls.last_mut() {

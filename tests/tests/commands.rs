@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use audit_collector_tests::audit_state::AuditGuard;
 use audit_collector_tests::process::{Collector, Ended, run_to_end};
-use audit_collector_tests::requirement::{self, Requirement};
+use audit_collector_tests::requirement::{self, Requirement, patience};
 use collector::cli::{EXIT_CANNOT_RUN, EXIT_FAILURE, EXIT_USAGE};
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(20);
+fn soon() -> Duration {
+    patience(Duration::from_secs(20))
+}
 
 /// Fails unless the program ended by itself with `code` and an error that a person can act on: one line, no panic.
 fn refused(ended: &Ended, code: u8) -> &str {
@@ -33,7 +35,7 @@ fn status_tells_what_the_kernel_tells() {
     }
     let mut guard = AuditGuard::take().unwrap();
     let status = guard.status().unwrap();
-    let ended = run_to_end(&["status", "--json"], SOON).unwrap();
+    let ended = run_to_end(&["status", "--json"], soon()).unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let told: Value = serde_json::from_str(&ended.stdout).unwrap();
     for (name, value) in [
@@ -46,14 +48,14 @@ fn status_tells_what_the_kernel_tells() {
     ] {
         assert_eq!(told[name], value, "{name} in {told}");
     }
-    let ended = run_to_end(&["status"], SOON).unwrap();
+    let ended = run_to_end(&["status"], soon()).unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("backlog_limit") || ended.stdout.contains("backlog limit"));
 }
 
 #[test]
 fn doctor_names_what_this_machine_allows() {
-    let ended = run_to_end(&["doctor"], SOON).unwrap();
+    let ended = run_to_end(&["doctor"], soon()).unwrap();
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     let text = ended.stdout.to_lowercase();
     for about in [
@@ -75,7 +77,7 @@ fn doctor_names_what_this_machine_allows() {
 
 #[test]
 fn a_config_file_that_cannot_be_read_is_named() {
-    let ended = run_to_end(&["run", "--config=/nonexistent/collector.toml"], SOON).unwrap();
+    let ended = run_to_end(&["run", "--config=/nonexistent/collector.toml"], soon()).unwrap();
     let line = refused(&ended, EXIT_USAGE);
     assert!(line.contains("/nonexistent/collector.toml"), "{line}");
 }
@@ -87,7 +89,7 @@ fn an_unknown_key_is_named_with_its_line() {
     fs::write(&file, "# settings\nmode = \"daemon\"\nratelimit = 3\n").unwrap();
     let ended = run_to_end(
         &["run".into(), format!("--config={}", file.display())],
-        SOON,
+        soon(),
     )
     .unwrap();
     let line = refused(&ended, EXIT_USAGE);
@@ -132,7 +134,7 @@ fn a_busy_port_is_named() {
             "--ebpf=off",
             &format!("--listen={address}"),
         ],
-        SOON,
+        soon(),
     )
     .unwrap();
     let line = refused(&ended, EXIT_FAILURE);
@@ -156,7 +158,7 @@ fn another_live_daemon_is_named_and_left_alone() {
             "--ebpf=off",
             "--backlog-limit=99",
         ],
-        SOON,
+        soon(),
     )
     .unwrap();
     let line = refused(&ended, EXIT_FAILURE);

@@ -143,7 +143,13 @@ impl Merge {
                     None => datagrams_open = false,
                 },
                 message = inlets.messages.recv(), if messages_open => match message {
-                    Some(message) => self.message(message, inlets.datagrams.is_empty()),
+                    Some(message) => {
+                        // What a poll finds is in the account with all that follows from it, or not at all.
+                        if matches!(message, Message::Polled(_)) {
+                            next_tick = Instant::now();
+                        }
+                        self.message(message, inlets.datagrams.is_empty());
+                    }
                     None => messages_open = false,
                 },
                 () = self.samples.gathered() => {}

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY};
 use audit_collector_tests::bpf_stats::BpfStats;
@@ -212,6 +212,7 @@ impl Scene {
             workload::run(UID, &["open", "--processes", "2", "--count", "300"]).unwrap();
             drop(stopped);
             workload::run(UID, &["open", "--processes", "2", "--count", "1700"]).unwrap();
+            self.let_them_catch_up();
             thread::sleep(Duration::from_secs(4));
         }
         assert!(self.gone.is_none(), "{:?}", self.fired());
@@ -248,6 +249,26 @@ impl Scene {
         while peaks().iter().any(|peak| *peak < NEAR) {
             assert!(began.elapsed() < LONG, "{:?}", peaks());
             workload::run(UID, &["open", "--processes", "2", "--count", "2000"]).unwrap();
+            self.let_them_catch_up();
+        }
+    }
+
+    /// Waits until each that still runs has room for more in its ring and has lately heard of the kernel, so that what they lose, and how
+    /// late they are, does not depend on how fast the machine is.
+    fn let_them_catch_up(&self) {
+        const LATELY: Duration = Duration::from_secs(2);
+        for collector in [&self.daemon, &self.blind, &self.stuck] {
+            let has = || {
+                let metrics = collector.metrics().unwrap();
+                let bytes = |name: &str| metrics.sum(name, &[("ringbuf", "observations")]);
+                let has_room = bytes("ebpf_ringbuf_used_bytes")
+                    .zip(bytes("ebpf_ringbuf_size_bytes"))
+                    .is_none_or(|(used, size)| 2.0 * used < size);
+                let heard = metrics.sum("kernel_status_last_success_timestamp_seconds", &[]);
+                let heard = UNIX_EPOCH + Duration::from_secs_f64(heard.unwrap());
+                has_room && heard.elapsed().is_ok_and(|age| age < LATELY)
+            };
+            wait_until(has, || format!("{} does not catch up", collector.address()));
         }
     }
 
