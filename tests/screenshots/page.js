@@ -22,7 +22,7 @@ const colour = (name) => of(COLOURS, name);
 const variables = board.templating.list.filter(({ type }) => type === 'query');
 
 function substituted(expr) {
-  const values = { __rate_interval: `${4 * step}s`, __range: `${until - from}s` };
+  const values = { __interval: `${step}s`, __rate_interval: `${4 * step}s`, __range: `${until - from}s` };
   for (const { name, allValue } of variables) values[name] = chosen[name] ?? allValue;
   return expr.replace(/\$(\w+)/g, (_, name) => of(values, name));
 }
