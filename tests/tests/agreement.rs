@@ -30,6 +30,7 @@ const UID: u32 = 60_041;
 
 /// How far a stamp may lie behind the call's entry: so many ticks pass before another processor keeps the time in place of one that
 /// does not run (kernel/time/tick-sched.c, `MAX_STALLED_JIFFIES`), the last two may be begun, and both times are cut to milliseconds.
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 fn stamp_behind() -> Duration {
     let tick = TickRate::of_kernel().unwrap();
     patience(tick.duration(5 + 2)) + Duration::from_millis(1)
