@@ -17,6 +17,7 @@ pub use rule_events::RuleEvents;
 
 use crate::audit::record::Stamp;
 use crate::audit::status::KernelStatus;
+use crate::byte_string::ByteString;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::event::{Cause, Outcome};
 use crate::probe::hooks::Level;
@@ -155,7 +156,7 @@ pub struct Crosscheck {
     pub by_cause: BTreeMap<(Outcome, Cause), u64>,
     /// Expected events that are settled, by the key of the rule that asks for them: as the kernel holds it, several joined by
     /// 0x01, cut at [`Crosscheck::KEY_BYTES`]; empty for a rule without one.
-    pub by_key: Breakdown<Vec<u8>, 64>,
+    pub by_key: Breakdown<ByteString, 64>,
     /// The same by call: `AUDIT_ARCH_*` and number.
     pub by_syscall: Breakdown<(u32, u32), 128>,
     /// The same by real user id.

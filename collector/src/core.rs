@@ -256,7 +256,6 @@ impl Core {
             }
             each(&output);
             if let Output::Event(mut event) = output {
-                event.observation = None;
                 if let Some(audit) = event.audit.take() {
                     self.reassembler.recycle(audit.records);
                 }

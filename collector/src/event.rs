@@ -7,6 +7,7 @@ pub mod lacking;
 
 use crate::audit::event::AuditEvent;
 use crate::audit::record::{RecordType, Serial};
+use crate::audit::rules::Keys;
 use crate::clock::TimeMs;
 use crate::probe::observation::{Observation, Verdict};
 
@@ -243,7 +244,7 @@ pub struct Event {
     pub matched_by: Option<MatchedBy>,
     /// The keys of the rule that asks for the event, for events that do not say it themselves; none where it is not known which
     /// rule that is.
-    pub rule_keys: Option<Vec<Box<[u8]>>>,
+    pub rule_keys: Option<Keys>,
     /// The types of records that the exclude list keeps from it, of those that are missed where they do not come.
     pub excluded: Vec<RecordType>,
     /// The audit stream's part.

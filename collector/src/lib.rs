@@ -18,6 +18,7 @@
 pub mod account;
 pub mod account_socket;
 pub mod audit;
+pub mod byte_string;
 pub mod cli;
 pub mod clock;
 pub mod command;

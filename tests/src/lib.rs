@@ -39,6 +39,7 @@ pub mod timing;
 pub mod tls;
 pub mod typed;
 pub mod verification;
+pub mod wait;
 pub mod witnesses;
 pub mod workload;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
@@ -43,7 +44,7 @@ pub fn run<A: AsRef<OsStr>>(uid: u32, arguments: &[A]) -> anyhow::Result<Report>
     start(uid, arguments)?.finish()
 }
 
-/// A workload that runs.
+/// A workload that runs. It is ended where nobody waits for its end.
 #[derive(Debug)]
 pub struct Running(std::process::Child);
 
@@ -129,13 +130,23 @@ impl Running {
         Ok(self.0.wait()?.code())
     }
 
-    fn report<T: DeserializeOwned>(self) -> anyhow::Result<T> {
-        let output = self.0.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "the workload ended with {}",
-            output.status
-        );
-        serde_json::from_slice(&output.stdout).context("the workload's report cannot be read")
+    fn report<T: DeserializeOwned>(mut self) -> anyhow::Result<T> {
+        let mut report = Vec::new();
+        if let Some(stdout) = &mut self.0.stdout {
+            stdout.read_to_end(&mut report)?;
+        }
+        let status = self.0.wait()?;
+        ensure!(status.success(), "the workload ended with {status}");
+        serde_json::from_slice(&report).context("the workload's report cannot be read")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only where a test ended early, perhaps while its calls wait for room in the kernel's queue.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 }

@@ -4,8 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::balance::{Balance, losses_told_otherwise};
@@ -13,6 +12,7 @@ use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::{Collector, Finished};
 use audit_collector_tests::requirement::{self, Requirement, patience};
 use audit_collector_tests::stream::{Event, tally};
+use audit_collector_tests::wait;
 use audit_collector_tests::workload::{self, Report};
 use collector::audit::arch::Arch;
 use collector::audit::client::{Client, UserMessage};
@@ -383,11 +383,10 @@ const OVERRUN: [(&str, &str); 1] = [("cause", "socket_overrun")];
 
 /// Waits until the collector has counted some.
 fn wait_for(collector: &Collector, metric: &str, labels: &[(&str, &str)]) {
-    let deadline = Instant::now() + patience(SETTLE_TIME);
-    while collector.metrics().unwrap().count(metric, labels) == 0 {
-        assert!(Instant::now() < deadline, "{metric} stays 0");
-        thread::sleep(Duration::from_millis(50));
-    }
+    let is_counted = || collector.metrics().unwrap().count(metric, labels) > 0;
+    wait::until(patience(SETTLE_TIME), is_counted, || {
+        format!("{metric} stays 0")
+    });
 }
 
 #[test]

@@ -20,6 +20,7 @@ use collector::audit::records::{
     ExecveFields, Inode, NameType, PathFields, SockaddrFields, SyscallFields,
 };
 use collector::audit::status::TickRate;
+use collector::byte_string::ByteString;
 use collector::clock::RealtimeOffset;
 use collector::probe::hooks::Level;
 use collector::probe::mirror::Mirror;
@@ -307,11 +308,11 @@ impl Table {
         self.row(name, audit == ebpf, audit, ebpf);
     }
 
-    fn text(&mut self, name: &'static str, audit: Option<Text<'_>>, ebpf: &Captured<Box<[u8]>>) {
+    fn text(&mut self, name: &'static str, audit: Option<Text<'_>>, ebpf: &Captured<ByteString>) {
         self.bytes(name, audit.map(Text::decode).as_deref(), ebpf);
     }
 
-    fn bytes(&mut self, name: &'static str, audit: Option<&[u8]>, ebpf: &Captured<Box<[u8]>>) {
+    fn bytes(&mut self, name: &'static str, audit: Option<&[u8]>, ebpf: &Captured<ByteString>) {
         match ebpf {
             Captured::Unreadable => self.rows.entry(name).or_default().unreadable += 1,
             Captured::Truncated(start) if audit.is_some_and(|whole| whole.starts_with(start)) => {

@@ -4,34 +4,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
 use audit_collector_tests::bpf_stats::BpfStats;
 use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::Collector;
 use audit_collector_tests::requirement::{self, Requirement};
-use audit_collector_tests::{promtool, workload};
+use audit_collector_tests::{promtool, wait, workload};
 use collector::audit::arch::Arch;
 use collector::audit::privilege::Capability;
 
 const SOON: Duration = Duration::from_secs(20);
 
 fn wait_until(collector: &Collector, what: &str, is: impl Fn(&Samples) -> bool) -> Samples {
-    let began = Instant::now();
-    loop {
-        let metrics = collector.metrics().unwrap();
-        if is(&metrics) {
-            return metrics;
-        }
-        assert!(
-            began.elapsed() < requirement::patience(SOON),
-            "{what}: {}",
-            collector.stderr()
-        );
-        thread::sleep(Duration::from_millis(100));
-    }
+    let once_it_is = || Some(collector.metrics().unwrap()).filter(|told| is(told));
+    let missing = || format!("{what}: {}", collector.stderr());
+    wait::for_some(requirement::patience(SOON), once_it_is, missing)
 }
 
 #[test]

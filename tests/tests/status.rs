@@ -6,13 +6,13 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
 use audit_collector_tests::balance::{Balance, losses_told_otherwise};
 use audit_collector_tests::process::{Collector, Watcher, run_to_end};
 use audit_collector_tests::requirement::{self, Requirement, patience};
-use audit_collector_tests::workload;
+use audit_collector_tests::{wait, workload};
 use collector::audit::arch::Arch;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -231,20 +231,17 @@ fn watching_goes_on_while_collectors_come_and_go() {
     let account_folder = format!("--account-folder={}", folder.path().display());
     let watcher = Watcher::start(&["status", "--watch=1", "--json", &account_folder]).unwrap();
     let sees = |collectors: usize| {
-        let deadline = Instant::now() + patience(Duration::from_secs(10));
         let seen = || {
             let line = watcher.last_line()?;
             let status: Value = serde_json::from_str(&line).ok()?;
             Some(status["collectors"].as_array()?.len())
         };
-        while seen() != Some(collectors) {
-            assert!(
-                Instant::now() < deadline,
-                "{collectors} awaited: {:?}",
-                watcher.last_line()
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
+        let limit = patience(Duration::from_secs(10));
+        wait::until(
+            limit,
+            || seen() == Some(collectors),
+            || format!("{collectors} awaited: {:?}", watcher.last_line()),
+        );
     };
     sees(0);
     for _ in 0..2 {

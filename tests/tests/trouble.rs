@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::disk::TinyDisk;
 use audit_collector_tests::process::{Collector, STOP_TIME};
 use audit_collector_tests::requirement::{self, Requirement, patience};
 use audit_collector_tests::stream::Stream;
-use audit_collector_tests::workload;
+use audit_collector_tests::{wait, workload};
 use collector::audit::arch::Arch;
 use collector::cli::EXIT_FAILURE;
 use nix::sys::signal::Signal;
@@ -23,12 +23,7 @@ const DAEMON: [&str; 5] = [
 ];
 
 fn wait_until(what: &str, is: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is() {
-        let waited = began.elapsed();
-        assert!(waited < patience(Duration::from_secs(20)), "{what}");
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait::until(patience(Duration::from_secs(20)), is, || what.to_owned());
 }
 
 #[test]

@@ -16,6 +16,7 @@ use audit_collector_tests::{built_folder, changes, workload};
 use collector::audit::arch::Arch;
 use collector::audit::records::SyscallFields;
 use collector::audit::rules::{Action, Field, FilterList, Operator, Rule};
+use collector::byte_string::ByteString;
 use collector::probe::hooks::Level;
 use collector::probe::mirror::Mirror;
 use collector::probe::observation::{Observation, Verdict};
@@ -218,7 +219,7 @@ fn key(observation: &Observation) -> Key {
 }
 
 fn shown(seen: &Observation) -> String {
-    let text = |bytes: Option<&Box<[u8]>>| {
+    let text = |bytes: Option<&ByteString>| {
         bytes.map_or_else(String::new, |bytes| bytes.escape_ascii().to_string())
     };
     let named: Vec<String> = (seen.paths.iter())

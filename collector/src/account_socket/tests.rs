@@ -21,7 +21,7 @@ fn account() -> Account {
     };
     let keys = [&b"one\x01two"[..], b"", b"\xff"];
     for key in keys {
-        crosscheck.by_key.count(Some(&key.to_vec()), tally);
+        crosscheck.by_key.count(Some(&key.into()), tally);
         crosscheck
             .by_syscall
             .count(Some(&(0xc000_003e, 257)), tally);

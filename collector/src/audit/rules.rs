@@ -21,7 +21,10 @@ pub mod wire;
 pub use examples::example_rules;
 pub use wire::{Placement, RuleDecodeError, RuleEncodeError};
 
+use smallvec::SmallVec;
+
 use crate::audit::arch::Arch;
+use crate::byte_string::ByteString;
 
 /// Which of the kernel's lists a rule is on (`AUDIT_FILTER_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -418,6 +421,9 @@ impl Rule {
             .flat_map(|keys| keys.split(|byte| *byte == KEY_SEPARATOR))
     }
 }
+
+/// The keys of a rule, of which most have one.
+pub type Keys = SmallVec<[ByteString; 1]>;
 
 /// What a watch watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

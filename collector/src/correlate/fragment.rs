@@ -1,13 +1,15 @@
 //! What the records of an event say of its call, and which observation they speak of where its key does not tell: because
 //! the SYSCALL record was lost, or because calls with the same key differ in what they name.
 
-use std::borrow::Cow;
 use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::RecordType;
 use crate::audit::records::{NameType, PathFields, SockaddrFields, SyscallFields};
 use crate::audit::types::Standing;
+use crate::byte_string::ByteString;
 use crate::clock::KtimeNs;
 use crate::correlate::neighbours::Neighbour;
 use crate::correlate::observations::ObservationId;
@@ -57,14 +59,15 @@ pub(super) enum Fit {
 pub(super) struct Content {
     /// Whether none is missing, for all that is known.
     pub(super) whole: bool,
-    paths: Vec<Vec<u8>>,
-    cwd: Option<Vec<u8>>,
-    sockaddr: Option<Vec<u8>>,
+    paths: SmallVec<[ByteString; 2]>,
+    cwd: Option<ByteString>,
+    sockaddr: Option<ByteString>,
     executed: bool,
 }
 
 impl Content {
     pub(super) fn of(event: &AuditEvent, fields: Option<&SyscallFields<'_>>) -> Self {
+        let owned = |bytes: &[u8]| ByteString::from(bytes);
         let mut content = Self::default();
         let mut n_paths = 0;
         for record in &event.records {
@@ -75,14 +78,12 @@ impl Content {
                     let path = PathFields::from_record(record)
                         .filter(|path| path.nametype != Some(NameType::Parent));
                     let name = path.and_then(|path| path.name);
-                    content
-                        .paths
-                        .extend(name.map(|name| name.decode().into_owned()));
+                    content.paths.extend(name.map(|name| owned(&name.decode())));
                 }
-                RecordType::CWD => content.cwd = record.decoded(b"cwd").map(Cow::into_owned),
+                RecordType::CWD => content.cwd = record.decoded(b"cwd").map(|cwd| owned(&cwd)),
                 RecordType::SOCKADDR => {
-                    content.sockaddr = SockaddrFields::from_record(record)
-                        .map(|fields| fields.saddr.decode().into_owned());
+                    let fields = SockaddrFields::from_record(record);
+                    content.sockaddr = fields.map(|fields| owned(&fields.saddr.decode()));
                 }
                 RecordType::EXECVE => content.executed = true,
                 _ => {}

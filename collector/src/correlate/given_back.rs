@@ -8,13 +8,14 @@ use crate::audit::gaps::Gap;
 use crate::audit::record::Stamp;
 use crate::clock::KtimeNs;
 use crate::correlate::key::MatchKey;
+use crate::correlate::queues::Queues;
 use crate::event::EventId;
 
 /// Bounded by [`GivenBack::CAPACITY`]; the oldest are forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct GivenBack {
     /// By entry.
-    by_key: HashMap<MatchKey, VecDeque<Given>>,
+    by_key: Queues<Given>,
     order: VecDeque<(KtimeNs, MatchKey)>,
     by_stamp: HashMap<Stamp, EventId>,
     stamps: VecDeque<(KtimeNs, Stamp)>,
@@ -50,7 +51,7 @@ impl GivenBack {
 
     /// Keeps no more room than what is remembered needs.
     pub(super) fn shrink(&mut self) {
-        self.by_key.shrink_to_fit();
+        self.by_key.shrink();
         self.order.shrink_to_fit();
         self.by_stamp.shrink_to_fit();
         self.stamps.shrink_to_fit();
@@ -70,9 +71,9 @@ impl GivenBack {
             entry,
             settled: now,
         };
-        let queue = self.by_key.entry(key).or_default();
-        let at = queue.partition_point(|other| other.entry <= entry);
-        queue.insert(at, given);
+        self.by_key.insert(key, given, |queue| {
+            queue.partition_point(|other| other.entry <= entry)
+        });
         self.order.push_back((now, key));
         if stamped == Stamped::Maybe {
             let at = self.unclaimed.partition_point(|other| *other <= entry);
@@ -90,12 +91,13 @@ impl GivenBack {
         stamp: KtimeNs,
         tolerance: Duration,
     ) -> Option<EventId> {
-        let queue = self.by_key.get_mut(key)?;
-        let at = queue.partition_point(|given| given.entry.plus(tolerance) < stamp);
-        queue
-            .get(at)
-            .filter(|given| given.entry.since(stamp) <= tolerance)?;
-        queue.remove(at).map(|given| given.id)
+        self.by_key.take(key, |queue| {
+            let at = queue.partition_point(|given| given.entry.plus(tolerance) < stamp);
+            queue
+                .get(at)
+                .filter(|given| given.entry.since(stamp) <= tolerance)?;
+            queue.remove(at).map(|given| given.id)
+        })
     }
 
     /// Sets at most `serials` missing ones against calls that entered within `[from, to]`; returns how many found one.
@@ -144,14 +146,11 @@ impl GivenBack {
             && (settled < kept || self.order.len() > Self::CAPACITY)
         {
             self.order.pop_front();
-            if let Some(queue) = self.by_key.get_mut(&key) {
-                while queue.front().is_some_and(|given| given.settled <= settled) {
-                    queue.pop_front();
-                }
-                if queue.is_empty() {
-                    self.by_key.remove(&key);
-                }
-            }
+            let is_over = |given: &mut Given| given.settled <= settled;
+            self.by_key.take(&key, |queue| {
+                while queue.pop_front_if(is_over).is_some() {}
+                Some(())
+            });
         }
         while let Some((settled, stamp)) = self.stamps.front().copied()
             && (settled < kept || self.stamps.len() > Self::CAPACITY)

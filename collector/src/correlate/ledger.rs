@@ -5,6 +5,8 @@
 //! breakdown adds up to what is settled. `maybe` verdicts are settled too, but nobody expects them.
 
 use crate::account::{Crosscheck, Tally};
+use crate::audit::rules::KEY_SEPARATOR;
+use crate::byte_string::ByteString;
 use crate::event::{Cause, Outcome};
 use crate::probe::observation::{Observation, Verdict};
 
@@ -12,7 +14,7 @@ use crate::probe::observation::{Observation, Verdict};
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     /// [`Crosscheck::by_key`]; none where it is not known which rule asks for it.
-    key: Option<Vec<u8>>,
+    key: Option<ByteString>,
     call: (u32, u32),
     uid: u32,
 }
@@ -24,8 +26,13 @@ impl Subject {
         keys: Option<impl IntoIterator<Item = &'a [u8]>>,
     ) -> Self {
         let key = keys.map(|keys| {
-            let keys: Vec<&[u8]> = keys.into_iter().collect();
-            let mut joined = keys.join(&1);
+            let mut joined = ByteString::default();
+            for (place, key) in keys.into_iter().enumerate() {
+                if place > 0 {
+                    joined.push(KEY_SEPARATOR);
+                }
+                joined.extend_from_slice(key);
+            }
             joined.truncate(Crosscheck::KEY_BYTES);
             joined
         });
@@ -37,7 +44,7 @@ impl Subject {
     }
 
     /// The same, with the keys of a rule.
-    pub(super) fn of_rule(observation: &Observation, keys: Option<&[Box<[u8]>]>) -> Self {
+    pub(super) fn of_rule(observation: &Observation, keys: Option<&[ByteString]>) -> Self {
         let keys = keys.map(|keys| keys.iter().map(|key| &**key));
         Self::new(observation, keys)
     }
@@ -171,7 +178,7 @@ mod tests {
     fn balances_after_every_step() {
         let mut account = Crosscheck::default();
         let subject = Subject {
-            key: Some(b"opens".to_vec()),
+            key: Some((*b"opens").into()),
             call: (0xc000_003e, 257),
             uid: 1000,
         };
@@ -200,7 +207,7 @@ mod tests {
             backfilled: 1,
             ..Tally::default()
         };
-        assert_eq!(account.by_key.rows(), [(&b"opens".to_vec(), of_key)]);
+        assert_eq!(account.by_key.rows(), [(&(*b"opens").into(), of_key)]);
         assert_eq!(account.by_key.unknown().expected(), 5);
         assert_eq!(account.by_uid.rows()[0].1.expected(), 3);
         account.expected += 1;

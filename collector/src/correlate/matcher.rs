@@ -32,6 +32,7 @@ use crate::correlate::observations::{Observations, Pending};
 use crate::correlate::operations::{self, Operations};
 use crate::correlate::progress::Progress;
 use crate::correlate::serials::Serials;
+use crate::correlate::spare::Spare;
 use crate::correlate::unexplained;
 use crate::correlate::waiting::{Waiting, WaitingEvent};
 use crate::correlate::witness::Witness;
@@ -74,9 +75,8 @@ pub struct Correlator {
     losses: Losses,
     latency: Histogram,
     wait: Histogram,
-    /// Done with, for their memory.
-    #[expect(clippy::vec_box, reason = "what is kept is the boxes")]
-    spare_events: Vec<Box<Event>>,
+    spare_events: Spare<Event>,
+    spare_observations: Spare<Observation>,
 }
 
 impl Correlator {
@@ -94,8 +94,8 @@ impl Correlator {
     const LATE_SAMPLE: Duration = Duration::from_secs(2);
     /// Events settled in one tick: after a storm tens of thousands are due at once, and who waits for them waits for nothing else.
     const SETTLED_AT_ONCE: usize = 1_024;
-    /// How many events' memory is kept for later ones.
-    const SPARE_EVENTS: usize = 512;
+    /// Bytes of the sample of an observation whose memory is used again.
+    const SPARE_BYTES: usize = 4_096;
     /// After so long without a loss of observations, nothing from before can be in doubt any more.
     const CERTAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -123,7 +123,8 @@ impl Correlator {
             losses: Losses::default(),
             latency: Histogram::default(),
             wait: Histogram::default(),
-            spare_events: Vec::new(),
+            spare_events: Spare::default(),
+            spare_observations: Spare::default(),
         }
     }
 
@@ -201,10 +202,12 @@ impl Correlator {
     }
 
     /// Takes the memory of an event back that nobody needs any more.
-    pub fn recycle(&mut self, event: Box<Event>) {
-        if self.spare_events.len() < Self::SPARE_EVENTS {
-            self.spare_events.push(event);
+    pub fn recycle(&mut self, mut event: Box<Event>) {
+        let observation = event.observation.take();
+        if let Some(spare) = observation.filter(|seen| seen.n_bytes <= Self::SPARE_BYTES) {
+            self.spare_observations.keep(spare);
         }
+        self.spare_events.keep(event);
     }
 
     /// An observation of the eBPF witness.
@@ -230,7 +233,7 @@ impl Correlator {
         });
         let pending = Pending {
             arrived: now,
-            observation: Box::new(observation),
+            observation: self.spare_observations.boxed(observation),
         };
         self.expect(pending, settled, now, out);
     }
@@ -244,7 +247,7 @@ impl Correlator {
         });
         let pending = Pending {
             arrived: now,
-            observation: Box::new(observation),
+            observation: self.spare_observations.boxed(observation),
         };
         let pending = if alone {
             Some(pending)
@@ -429,7 +432,8 @@ impl Correlator {
         self.observations.shrink();
         self.waiting.shrink();
         self.given_back.shrink();
-        self.spare_events = Vec::new();
+        self.spare_events = Spare::default();
+        self.spare_observations = Spare::default();
     }
 
     /// Whether nothing waits for its counterpart.

@@ -11,6 +11,7 @@ use crate::audit::record::Stamp;
 use crate::clock::KtimeNs;
 use crate::correlate::fragment::{Content, Fit};
 use crate::correlate::key::MatchKey;
+use crate::correlate::queues::Queues;
 use crate::probe::observation::{Observation, Verdict};
 
 /// Orders observations by entry; CPU and sequence make it unique.
@@ -32,7 +33,7 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Observations {
     by_entry: BTreeMap<ObservationId, Pending>,
-    by_key: HashMap<MatchKey, VecDeque<ObservationId>>,
+    by_key: Queues<ObservationId>,
     by_stamp: HashMap<Stamp, ObservationId>,
     by_arrival: VecDeque<(KtimeNs, ObservationId)>,
     n_bytes: usize,
@@ -53,7 +54,7 @@ impl Observations {
 
     /// Keeps no more room than what waits needs.
     pub(super) fn shrink(&mut self) {
-        self.by_key.shrink_to_fit();
+        self.by_key.shrink();
         self.by_stamp.shrink_to_fit();
         self.by_arrival.shrink_to_fit();
     }
@@ -73,14 +74,12 @@ impl Observations {
             }
             None => {
                 let key = MatchKey::of_observation(observation);
-                let queue = self.by_key.entry(key).or_default();
                 // Threads of one process may come out of order; one thread never does, so this rarely looks further
                 // than the end.
-                let at = queue
-                    .iter()
-                    .rposition(|other| *other < id)
-                    .map_or(0, |before| before + 1);
-                queue.insert(at, id);
+                self.by_key.insert(key, id, |queue| {
+                    let before = queue.iter().rposition(|other| *other < id);
+                    before.map_or(0, |before| before + 1)
+                });
             }
         }
         self.by_arrival.push_back((observation.taken, id));
@@ -209,14 +208,8 @@ impl Observations {
             self.by_stamp.remove(&stamp);
         }
         let key = MatchKey::of_observation(&pending.observation);
-        if let Some(queue) = self.by_key.get_mut(&key) {
-            if let Ok(at) = queue.binary_search(&id) {
-                queue.remove(at);
-            }
-            if queue.is_empty() {
-                self.by_key.remove(&key);
-            }
-        }
+        self.by_key
+            .take(&key, |queue| queue.remove(queue.binary_search(&id).ok()?));
         // Matched observations leave their entry in `by_arrival` behind; when most of it is such, it is swept.
         if self.by_arrival.len() > 64 && self.by_arrival.len() > 4 * self.by_entry.len() {
             self.by_arrival

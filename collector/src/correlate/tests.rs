@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use bench::*;
 
+use smallvec::smallvec;
+
 use super::limits::Limits;
 use super::matcher::Correlator;
 use super::witness::Rules;
@@ -74,7 +76,7 @@ fn a_twin_is_matched_with_the_nearest_entry_and_the_rest_comes_back() {
     assert_eq!(events[1].between, (None, Some(Serial(9))));
     assert_eq!(events[2].between, (Some(Serial(9)), None));
     assert_eq!(events[1].serial, None);
-    assert_eq!(events[1].rule_keys, Some(vec![(*b"opens").into()]));
+    assert_eq!(events[1].rule_keys, Some(smallvec![(*b"opens").into()]));
     assert_eq!(events[1].cause, Some(Cause::BacklogLimit));
 }
 

@@ -9,6 +9,7 @@ use crate::clock::KtimeNs;
 use crate::correlate::fragment::{self, Content};
 use crate::correlate::key::MatchKey;
 use crate::correlate::observations::Observations;
+use crate::correlate::queues::Queues;
 
 #[derive(Debug)]
 pub(super) struct WaitingEvent {
@@ -29,7 +30,7 @@ pub(super) struct WaitingEvent {
 pub(super) struct Waiting {
     events: HashMap<u64, WaitingEvent>,
     /// By stamp and arrival.
-    by_key: HashMap<MatchKey, VecDeque<(KtimeNs, u64)>>,
+    by_key: Queues<(KtimeNs, u64)>,
     by_stamp: HashMap<Stamp, u64>,
     by_time: BTreeSet<(KtimeNs, u64)>,
     by_arrival: VecDeque<u64>,
@@ -50,7 +51,7 @@ impl Waiting {
     /// Keeps no more room than what waits needs.
     pub(super) fn shrink(&mut self) {
         self.events.shrink_to_fit();
-        self.by_key.shrink_to_fit();
+        self.by_key.shrink();
         self.by_stamp.shrink_to_fit();
         self.by_arrival.shrink_to_fit();
     }
@@ -59,10 +60,10 @@ impl Waiting {
         let number = self.next;
         self.next += 1;
         if let Some(key) = waiting.key {
-            let queue = self.by_key.entry(key).or_default();
             let entry = (waiting.stamp, number);
-            let at = queue.partition_point(|other| *other < entry);
-            queue.insert(at, entry);
+            self.by_key.insert(key, entry, |queue| {
+                queue.partition_point(|other| *other < entry)
+            });
         }
         self.n_bytes += waiting.event.records.capacity();
         self.by_stamp.insert(waiting.event.stamp, number);
@@ -128,15 +129,11 @@ impl Waiting {
         self.n_bytes -= waiting.event.records.capacity();
         self.by_stamp.remove(&waiting.event.stamp);
         self.by_time.remove(&(waiting.stamp, number));
-        if let Some(key) = waiting.key
-            && let Some(queue) = self.by_key.get_mut(&key)
-        {
-            if let Ok(at) = queue.binary_search(&(waiting.stamp, number)) {
-                queue.remove(at);
-            }
-            if queue.is_empty() {
-                self.by_key.remove(&key);
-            }
+        if let Some(key) = waiting.key {
+            let entry = (waiting.stamp, number);
+            self.by_key.take(&key, |queue| {
+                queue.remove(queue.binary_search(&entry).ok()?)
+            });
         }
         while self
             .by_arrival

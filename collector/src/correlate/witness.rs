@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::audit::record::RecordType;
 use crate::audit::records::SyscallFields;
+use crate::audit::rules::Keys;
 use crate::clock::KtimeNs;
 use crate::probe::hooks::Level;
 use crate::probe::observation::{Observation, Verdict};
@@ -27,7 +28,7 @@ pub trait Watch {
     fn excludes(&self, observation: &Observation, places: &Places, record_type: RecordType)
     -> bool;
     /// The keys of the exit rule at this place of the list.
-    fn keys(&self, rule: u16) -> Vec<Box<[u8]>>;
+    fn keys(&self, rule: u16) -> Keys;
 }
 
 /// A set of rules the witness judges by from some time on.
@@ -181,7 +182,7 @@ impl Witness {
     }
 
     /// The keys of the rule an observation was judged by; none where that is not known, or not the rules in force.
-    pub(super) fn keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
+    pub(super) fn keys(&self, observation: &Observation) -> Option<Keys> {
         let current = self.rules.generation == observation.rules_generation;
         let rule = observation.rule.filter(|_| current)?;
         Some(self.rules.watch.keys(rule))

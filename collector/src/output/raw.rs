@@ -14,6 +14,7 @@ use std::io::Write as _;
 use crate::audit::event::Completion;
 use crate::audit::parse::write_log_line;
 use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
+use crate::byte_string::ByteString;
 use crate::clock::TimeMs;
 use crate::event::{Event, Loss, Output, State};
 use crate::output::abi::{is_error, syscall_name};
@@ -211,7 +212,7 @@ impl Body {
         }
     }
 
-    fn captured(&mut self, name: &str, value: &Captured<Box<[u8]>>) {
+    fn captured(&mut self, name: &str, value: &Captured<ByteString>) {
         match value {
             Captured::Absent => {}
             Captured::Whole(bytes) => self.untrusted(name, bytes),

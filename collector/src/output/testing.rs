@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use smallvec::smallvec;
+
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
 use crate::clock::{KtimeNs, TimeMs};
@@ -100,7 +102,7 @@ pub(crate) fn observation() -> Observation {
         comm: b"a b"[..].into(),
         exe: Captured::Whole(b"/usr/bin/cat"[..].into()),
         cwd: Captured::Whole(b"/root"[..].into()),
-        paths: vec![PathArgument {
+        paths: smallvec![PathArgument {
             argument: 1,
             path: Captured::Whole(b"/etc/\xff"[..].into()),
         }],
@@ -166,7 +168,7 @@ pub(super) fn backfilled() -> Event {
         between: (Some(Serial(455)), Some(Serial(470))),
         outcome: Outcome::Backfilled,
         cause: Some(Cause::BacklogLimit),
-        rule_keys: Some(vec![(*b"etc-write").into()]),
+        rule_keys: Some(smallvec![(*b"etc-write").into()]),
         excluded: Vec::new(),
         observation: Some(Box::new(observation())),
         ..event()

@@ -8,9 +8,11 @@ use collector_ebpf::{
     FileFacts, LossReason, NOTED_NAMES, NameFacts, Sample, StringHeader, StringKind, TITLE_BYTES,
     VERSION, flags, string_flags,
 };
+use smallvec::SmallVec;
 use zerocopy::FromBytes as _;
 
 use crate::audit::record::Serial;
+use crate::byte_string::ByteString;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::probe::load::SENDERS;
 use crate::probe::mirror::{rule_number, verdict};
@@ -158,7 +160,7 @@ pub fn decode(bytes: &[u8]) -> Result<Observation, DecodeError> {
         comm: until_nul(&sample.comm).into(),
         exe: Captured::Absent,
         cwd: Captured::Absent,
-        paths: Vec::new(),
+        paths: SmallVec::new(),
         argv: Captured::Absent,
         sockaddr: Captured::Absent,
         exe_inode: None,
@@ -246,17 +248,7 @@ fn report(report: &collector_ebpf::Report) -> Report {
 /// Puts a string where it belongs.
 fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
     let kind = header.kind;
-    let whole = |string: Box<[u8]>| {
-        if header.flags & string_flags::UNREADABLE != 0 {
-            Captured::Unreadable
-        } else if header.flags & string_flags::TRUNCATED != 0 {
-            Captured::Truncated(string)
-        } else if header.flags & string_flags::LATE != 0 {
-            Captured::Late(string)
-        } else {
-            Captured::Whole(string)
-        }
-    };
+    let whole = |string: ByteString| captured(string, header.flags);
     if kind == StringKind::Path as u8 {
         observation.paths.push(PathArgument {
             argument: header.argument,
@@ -288,7 +280,7 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
         observation.title = if header.flags & string_flags::KEPT != 0 {
             Captured::Whole(string.into())
         } else {
-            whole(string.into()).and_then(|memory: Box<[u8]>| title(&memory))
+            captured(string, header.flags).and_then(title)
         };
     } else if kind == StringKind::Key as u8 {
         observation.key = whole(string.into());
@@ -311,6 +303,19 @@ fn place(observation: &mut Observation, header: &StringHeader, string: &[u8]) {
             dev: device(u64::from_ne_bytes(*dev) as u32),
             lineage: numbers(lineage, header.flags, u64::from_ne_bytes),
         });
+    }
+}
+
+/// A value by the flags it came with.
+fn captured<T>(value: T, flags: u8) -> Captured<T> {
+    if flags & string_flags::UNREADABLE != 0 {
+        Captured::Unreadable
+    } else if flags & string_flags::TRUNCATED != 0 {
+        Captured::Truncated(value)
+    } else if flags & string_flags::LATE != 0 {
+        Captured::Late(value)
+    } else {
+        Captured::Whole(value)
     }
 }
 
@@ -413,7 +418,7 @@ fn numbers<const N: usize, T>(
 
 /// The beginning of an argument vector as `proctitle=` shows it (kernel/auditsc.c `audit_log_proctitle`, mm/util.c
 /// `get_cmdline`); none where the kernel goes on into the environment.
-fn title(memory: &[u8]) -> Option<Box<[u8]>> {
+fn title(memory: &[u8]) -> Option<ByteString> {
     let mut title = memory;
     if title.len() < TITLE_BYTES && title.last().is_some_and(|last| *last != 0) {
         title = &title[..title.iter().position(|byte| *byte == 0)?];
@@ -424,31 +429,33 @@ fn title(memory: &[u8]) -> Option<Box<[u8]>> {
 }
 
 /// The memory of an argument vector, where each string ends with a NUL, as strings joined by NUL.
-fn arguments(memory: &[u8]) -> Box<[u8]> {
+fn arguments(memory: &[u8]) -> ByteString {
     memory.strip_suffix(b"\0").unwrap_or(memory).into()
 }
 
 /// A path from its names, the last one first.
-fn path(names: &[u8], flags: u8) -> Box<[u8]> {
+fn path(names: &[u8], flags: u8) -> ByteString {
     if flags & string_flags::COMPONENTS == 0 {
         return names.into();
     }
-    let mut path = Vec::with_capacity(names.len() + 1 + DELETED.len());
     // A name without its NUL was cut off, and says nothing.
     let whole = names
         .iter()
         .rposition(|byte| *byte == 0)
         .unwrap_or_default();
     let names = &names[..whole];
+    let behind = match flags & (string_flags::DELETED | string_flags::DETACHED) {
+        0 => &[][..],
+        _ => DELETED,
+    };
+    let mut path = ByteString::with_capacity(1 + names.len() + behind.len());
     for name in names.split(|byte| *byte == 0).rev() {
         // Each NUL ends a name, so there is no empty one except where there is none at all.
         path.push(b'/');
         path.extend_from_slice(name);
     }
-    if flags & (string_flags::DELETED | string_flags::DETACHED) != 0 {
-        path.extend_from_slice(DELETED);
-    }
-    path.into()
+    path.extend_from_slice(behind);
+    path
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

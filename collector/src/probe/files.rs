@@ -5,6 +5,7 @@
 use collector_ebpf::Comparison;
 
 use crate::audit::rules::{Condition, Field, Operator, Rule};
+use crate::byte_string::ByteString;
 use crate::probe::compile::compare;
 use crate::probe::names::{Name, Names, Role};
 use crate::probe::observation::{Captured, Observation, OpenedFile};
@@ -192,7 +193,7 @@ fn may_go_by(path: &[u8], seen: &Observation, places: &Places) -> bool {
     let wanted = last_name(path);
     if !seen.paths.is_empty() {
         let text =
-            |path: &Captured<Box<[u8]>>| path.whole().is_none_or(|path| last_name(path) == wanted);
+            |path: &Captured<ByteString>| path.whole().is_none_or(|path| last_name(path) == wanted);
         return seen.paths.iter().any(|named| text(&named.path));
     }
     // By descriptor: what is known is where the file stands.

@@ -17,7 +17,8 @@ use collector_ebpf::{
 
 use crate::audit::arch::Arch;
 use crate::audit::record::RecordType;
-use crate::audit::rules::{Action, FilterList, Rule};
+use crate::audit::rules::{Action, FilterList, Keys, Rule};
+use crate::byte_string::ByteString;
 use crate::probe::calls;
 use crate::probe::compile::{self, Compiled, Groups};
 use crate::probe::observation::{Observation, Verdict};
@@ -34,7 +35,7 @@ pub struct Mirror {
     plans: Vec<[Plan; 2]>,
     conditions: Vec<Condition>,
     /// The keys of the exit list's rules, in its order.
-    keys: Vec<Vec<Box<[u8]>>>,
+    keys: Vec<Keys>,
     /// System calls whose rules did not fit.
     overflowed: u32,
     /// The rules themselves, to settle what the programs leave open.
@@ -138,8 +139,8 @@ impl Mirror {
     }
 
     /// The keys of the exit list's rule at place `rule`; none where it has none, or there is no such rule.
-    pub fn keys(&self, rule: u16) -> &[Box<[u8]>] {
-        self.keys.get(usize::from(rule)).map_or(&[], Vec::as_slice)
+    pub fn keys(&self, rule: u16) -> &[ByteString] {
+        self.keys.get(usize::from(rule)).map_or(&[], Keys::as_slice)
     }
 
     /// How many system calls have more rules than fit, so that all they get is *maybe*.

@@ -6,6 +6,7 @@ use zerocopy::FromBytes as _;
 
 use crate::audit::record::RecordType;
 use crate::audit::records::Inode;
+use crate::byte_string::ByteString;
 use crate::probe::observation::Captured;
 
 /// All of it.
@@ -39,7 +40,7 @@ pub struct NotedFile {
     /// Whether it has no record.
     pub hidden: bool,
     /// Its name; absent where it has none.
-    pub name: Captured<Box<[u8]>>,
+    pub name: Captured<ByteString>,
     /// How much of the name is printed.
     pub printed: Printed,
     /// The capabilities it gives; none where the kernel did not look.
@@ -84,7 +85,7 @@ pub struct Target {
     /// Its session.
     pub session: u32,
     /// Its name.
-    pub comm: Box<[u8]>,
+    pub comm: ByteString,
 }
 
 impl Notes {
@@ -135,7 +136,7 @@ impl NotedFile {
     /// Reads an entry and the text of its name.
     pub(super) fn read(
         bytes: &[u8],
-        whole: impl FnOnce(Box<[u8]>) -> Captured<Box<[u8]>>,
+        whole: impl FnOnce(ByteString) -> Captured<ByteString>,
     ) -> Option<Self> {
         let (entry, text) = NameEntry::read_from_prefix(bytes).ok()?;
         let device = |dev: u32| (dev >> 20, dev & 0xf_ffff);

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use collector_ebpf::{LossReason, NOTED_NAMES};
 
+use crate::audit::rules::Keys;
+use crate::byte_string::ByteString;
+use smallvec::SmallVec;
+
 use crate::audit::record::{Serial, Stamp};
 use crate::clock::{KtimeNs, TimeMs};
 use crate::probe::notes::Notes;
@@ -113,7 +117,7 @@ pub struct PathArgument {
     /// 0 to 5.
     pub argument: u8,
     /// The bytes as the caller gave them, without the NUL.
-    pub path: Captured<Box<[u8]>>,
+    pub path: Captured<ByteString>,
 }
 
 /// A file as audit tells of it in a PATH record (kernel/auditsc.c `audit_copy_inode`).
@@ -148,7 +152,7 @@ pub struct OpenedFile {
     pub flags: u32,
     /// Where it stands, as seen from the task's root; only where it was created, or was
     /// opened for writing and a rule asks about files.
-    pub path: Captured<Box<[u8]>>,
+    pub path: Captured<ByteString>,
     /// The inode numbers from the file's own up to the root of its file system; only where a rule asks about files.
     pub lineage: Captured<Box<[u64]>>,
 }
@@ -257,7 +261,7 @@ pub struct Operation {
     /// As whom it was done.
     pub credentials: Credentials,
     /// The keys of the rule behind it; see [`Observation::key`].
-    pub key: Captured<Box<[u8]>>,
+    pub key: Captured<ByteString>,
     /// What became of its record.
     pub report: Report,
 }
@@ -298,27 +302,27 @@ pub struct Observation {
     /// Personality, 0 for Linux's own.
     pub personality: u32,
     /// The label of a security module, as `subj=`; absent where the kernel labels no tasks.
-    pub subject: Captured<Box<[u8]>>,
+    pub subject: Captured<ByteString>,
     /// Controlling terminal, as `tty=`; absent where the process has none.
-    pub tty: Captured<Box<[u8]>>,
+    pub tty: Captured<ByteString>,
     /// Task name, at most 15 bytes.
-    pub comm: Box<[u8]>,
+    pub comm: ByteString,
     /// The executable's path within its mount namespace.
-    pub exe: Captured<Box<[u8]>>,
+    pub exe: Captured<ByteString>,
     /// The executable itself; only where a rule asks for it.
     pub exe_inode: Option<FileInode>,
     /// The beginning of the argument vector as `proctitle=` has it; absent where that cannot be told.
-    pub title: Captured<Box<[u8]>>,
+    pub title: Captured<ByteString>,
     /// Supplementary groups; only where a rule asks for them.
     pub groups: Captured<Box<[u32]>>,
     /// The working directory.
-    pub cwd: Captured<Box<[u8]>>,
+    pub cwd: Captured<ByteString>,
     /// Path arguments in argument order.
-    pub paths: Vec<PathArgument>,
+    pub paths: SmallVec<[PathArgument; 2]>,
     /// The argument vector of a successful execve: the strings joined by NUL.
-    pub argv: Captured<Box<[u8]>>,
+    pub argv: Captured<ByteString>,
     /// The socket address argument, as bytes of `struct sockaddr`.
-    pub sockaddr: Captured<Box<[u8]>>,
+    pub sockaddr: Captured<ByteString>,
     /// The file that the result names.
     pub opened: Option<OpenedFile>,
     /// What the kernel noted for the records of the call; only where that was seen.
@@ -339,7 +343,7 @@ pub struct Observation {
     pub report: Option<Report>,
     /// The keys of the rule by which the kernel decided, each but the first behind a 0x01; only with a report, and
     /// absent where that is of no rule with a key.
-    pub key: Captured<Box<[u8]>>,
+    pub key: Captured<ByteString>,
     /// io_uring operations whose records are part of the event, in their order.
     pub operations: Vec<Operation>,
     /// What was seen of the call.
@@ -380,7 +384,7 @@ impl Observation {
     }
 
     /// The keys in [`Self::key`], apart.
-    pub fn keys(&self) -> Vec<Box<[u8]>> {
+    pub fn keys(&self) -> Keys {
         let joined = self.key.value().into_iter();
         joined
             .flat_map(|joined| joined.split(|byte| *byte == 1))

@@ -5,6 +5,7 @@ use collector_ebpf::{Fact, Facts, TaskState};
 use crate::audit::arch::Arch;
 use crate::audit::record::RecordType;
 use crate::audit::records::SyscallFields;
+use crate::audit::rules::Keys;
 use crate::correlate::witness::Watch;
 use crate::probe::mirror::{Mirror, facts_of};
 use crate::probe::observation::{Observation, Verdict};
@@ -41,8 +42,8 @@ impl Watch for Mirror {
         Mirror::excludes(self, observation, places, record_type)
     }
 
-    fn keys(&self, rule: u16) -> Vec<Box<[u8]>> {
-        Mirror::keys(self, rule).to_vec()
+    fn keys(&self, rule: u16) -> Keys {
+        Mirror::keys(self, rule).into()
     }
 }
 

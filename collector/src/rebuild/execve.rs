@@ -2,6 +2,7 @@
 
 use super::record::{RebuiltRecord, Source, needs_hex};
 use crate::audit::record::RecordType;
+use crate::byte_string::ByteString;
 use crate::probe::observation::Captured;
 
 /// `MAX_EXECVE_AUDIT_LEN`: what one record holds.
@@ -10,7 +11,7 @@ const RECORD: usize = 7_500;
 const NAME: usize = 96;
 
 /// The records for `argv`, the strings joined by NUL; and whether the kernel has no others.
-pub(super) fn records(argv: &Captured<Box<[u8]>>) -> (Vec<RebuiltRecord>, bool) {
+pub(super) fn records(argv: &Captured<ByteString>) -> (Vec<RebuiltRecord>, bool) {
     let mut record = RebuiltRecord::new(RecordType::EXECVE);
     let (bytes, whole) = match argv {
         Captured::Whole(bytes) | Captured::Late(bytes) => (&bytes[..], true),

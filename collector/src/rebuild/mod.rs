@@ -14,6 +14,7 @@ mod uring;
 pub use record::{Field, RebuiltRecord, Source};
 
 use crate::audit::record::RecordType;
+use crate::byte_string::ByteString;
 use crate::output::abi::is_error;
 use crate::probe::observation::{Captured, Extent, Observation};
 
@@ -29,7 +30,7 @@ pub struct Rebuilt {
 }
 
 /// The records of `seen`. `keys` are those of the rule that asks for the event, none where it is not known which rule that is.
-pub fn rebuild(seen: &Observation, keys: Option<&[Box<[u8]>]>) -> Rebuilt {
+pub fn rebuild(seen: &Observation, keys: Option<&[ByteString]>) -> Rebuilt {
     let mut rebuilt = Rebuilt {
         records: uring::records(seen).collect(),
         unknown: Vec::new(),
@@ -64,7 +65,7 @@ pub fn rebuild(seen: &Observation, keys: Option<&[Box<[u8]>]>) -> Rebuilt {
 }
 
 /// `audit_log_exit` itself, `audit_log_task_info` and `audit_log_key`.
-fn syscall(seen: &Observation, keys: Option<&[Box<[u8]>]>, files: &path::Files) -> RebuiltRecord {
+fn syscall(seen: &Observation, keys: Option<&[ByteString]>, files: &path::Files) -> RebuiltRecord {
     let mut record = RebuiltRecord::new(RecordType::SYSCALL);
     record.plain("arch", Source::Registers, format_args!("{:x}", seen.arch));
     record.plain("syscall", Source::Registers, seen.syscall);
@@ -122,7 +123,7 @@ fn syscall(seen: &Observation, keys: Option<&[Box<[u8]>]>, files: &path::Files) 
 }
 
 /// `audit_log_task_context`
-fn subject(record: &mut RebuiltRecord, subject: &Captured<Box<[u8]>>) {
+fn subject(record: &mut RebuiltRecord, subject: &Captured<ByteString>) {
     match subject {
         // The kernel labels no tasks.
         Captured::Absent => {}
@@ -132,7 +133,7 @@ fn subject(record: &mut RebuiltRecord, subject: &Captured<Box<[u8]>>) {
 }
 
 /// The kernel's own key, as [`key`] takes it.
-fn kernel_key(key: &Captured<Box<[u8]>>) -> Option<&[u8]> {
+fn kernel_key(key: &Captured<ByteString>) -> Option<&[u8]> {
     match key {
         Captured::Absent => Some(b""),
         key => key.whole().map(|key| &**key),

@@ -3,6 +3,7 @@
 use super::record::{RebuiltRecord, Source};
 use crate::audit::record::RecordType;
 use crate::audit::records::Inode;
+use crate::byte_string::ByteString;
 use crate::probe::names::{self, Role};
 use crate::probe::notes::{FileCapabilities, Notes, Printed};
 use crate::probe::observation::{Captured, FileInode, Observation};
@@ -175,7 +176,7 @@ fn not_found(seen: &Observation) -> Option<Files> {
 
 /// Whether the kernel noted a name: it does as soon as it has copied one from the caller's memory.
 fn named_any(seen: &Observation) -> Option<bool> {
-    let copied = |path: &Captured<Box<[u8]>>| match path {
+    let copied = |path: &Captured<ByteString>| match path {
         Captured::Whole(path) | Captured::Late(path) => !path.is_empty(),
         _ => false,
     };

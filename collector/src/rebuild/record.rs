@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use crate::audit::record::RecordType;
+use crate::byte_string::ByteString;
 use crate::probe::observation::Captured;
 
 /// Where a value is from.
@@ -185,7 +186,7 @@ impl RebuiltRecord {
         &mut self,
         name: &'static str,
         source: Source,
-        value: &Captured<Box<[u8]>>,
+        value: &Captured<ByteString>,
         absent: &str,
     ) {
         match value {

@@ -1,4 +1,7 @@
+use smallvec::smallvec;
+
 use super::*;
+use crate::audit::rules::Keys;
 use crate::output::testing::observation;
 use crate::probe::observation::{Captured, FileInode, OpenedFile, PathArgument};
 
@@ -10,8 +13,8 @@ fn bodies(rebuilt: &Rebuilt) -> Vec<String> {
     rebuilt.records.iter().map(line).collect()
 }
 
-fn key(key: &str) -> Vec<Box<[u8]>> {
-    vec![key.as_bytes().into()]
+fn key(key: &str) -> Keys {
+    smallvec![key.as_bytes().into()]
 }
 
 const SYSCALL: &str = "success=no exit=-13 a0=ffffff9c a1=7ffd0a a2=0 a3=0 items=? ppid=10 pid=11 \

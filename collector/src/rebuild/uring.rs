@@ -3,6 +3,7 @@
 use super::record::{RebuiltRecord, Source};
 use super::{kernel_key, key};
 use crate::audit::record::RecordType;
+use crate::byte_string::ByteString;
 use crate::probe::observation::{Captured, Observation, Operation};
 
 /// The records of the operations of `seen`.
@@ -12,7 +13,7 @@ pub(super) fn records(seen: &Observation) -> impl Iterator<Item = RebuiltRecord>
         .map(|operation| record(operation, &seen.subject))
 }
 
-fn record(operation: &Operation, subject: &Captured<Box<[u8]>>) -> RebuiltRecord {
+fn record(operation: &Operation, subject: &Captured<ByteString>) -> RebuiltRecord {
     let mut record = RebuiltRecord::new(RecordType::URINGOP);
     record.plain("uring_op", Source::Context, operation.number);
     if let Some(result) = operation.result {

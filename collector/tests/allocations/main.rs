@@ -1,4 +1,4 @@
-//! From bytes to lines no record costs an allocation, once buffers and tables have their size; a call that eBPF saw costs some.
+//! From bytes to lines no record costs an allocation, once buffers and tables have their size; a call that eBPF saw costs one at most.
 //!
 //! The captured corpus goes through the core again and again, each time with later stamps, and every thread's allocations are
 //! counted by the test program's allocator. It has records of some thirty types: calls, long argument lists, addresses, names
@@ -38,9 +38,9 @@ const REMEMBERED: usize = 1_000;
 /// Storms of calls, of which the last is counted.
 const STORMS: u64 = 3;
 /// Allocations for a call that is matched.
-const MATCHED: f64 = 20.5;
+const MATCHED: f64 = 0.25;
 /// For one that is given back.
-const GIVEN_BACK: f64 = 17.5;
+const GIVEN_BACK: f64 = 1.5;
 
 const FORMATS: [Format; 2] = [Format::Json, Format::Raw];
 
@@ -232,9 +232,9 @@ fn allocations_per_call(came: impl Fn(u64) -> bool, outcome: Outcome) -> f64 {
     counted as f64 / storm::CALLS as f64
 }
 
-/// The observation is memory of its own: a box, its strings and lists. BENCHMARKS.md has the figures.
+/// A box for each observation that waits beyond those that are kept, and now and then a node of the tree they wait in.
 #[test]
-fn a_call_that_ebpf_saw_costs_few_allocations() {
+fn a_call_that_ebpf_saw_costs_hardly_an_allocation() {
     let matched = allocations_per_call(|_| true, Outcome::Matched);
     let given_back = allocations_per_call(
         |call| call == 0 || call == storm::CALLS - 1,

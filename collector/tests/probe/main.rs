@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use collector::audit::arch::Arch;
 use collector::audit::rules::{Field, Operator, Rule};
+use collector::byte_string::ByteString;
 use collector::probe::decode::decode;
 use collector::probe::load::{LogLevel, Reads, Witness, WitnessConfig, WitnessError};
 use collector::probe::mirror::{Mirror, facts_of};
@@ -158,12 +159,12 @@ fn number(name: &str) -> u32 {
     Arch::NATIVE.syscall_number(name).unwrap()
 }
 
-fn whole(bytes: impl AsRef<[u8]>) -> Captured<Box<[u8]>> {
+fn whole(bytes: impl AsRef<[u8]>) -> Captured<ByteString> {
     Captured::Whole(bytes.as_ref().into())
 }
 
 /// What was read at the exit only.
-fn late(bytes: impl AsRef<[u8]>) -> Captured<Box<[u8]>> {
+fn late(bytes: impl AsRef<[u8]>) -> Captured<ByteString> {
     Captured::Late(bytes.as_ref().into())
 }
 

@@ -17,7 +17,7 @@ use audit_collector_tests::grafana::TimeRange;
 use audit_collector_tests::process::{Collector, Stopped};
 use audit_collector_tests::prometheus::{Prometheus, Series};
 use audit_collector_tests::stream::Stream;
-use audit_collector_tests::workload;
+use audit_collector_tests::{wait, workload};
 use collector::audit::client::{Client, UserMessage};
 use collector::audit::record::RecordType;
 use collector::audit::socket::EventSocket;
@@ -268,7 +268,9 @@ impl Scene {
                 let heard = UNIX_EPOCH + Duration::from_secs_f64(heard.unwrap());
                 has_room && heard.elapsed().is_ok_and(|age| age < LATELY)
             };
-            wait_until(has, || format!("{} does not catch up", collector.address()));
+            wait::until(SOON, has, || {
+                format!("{} does not catch up", collector.address())
+            });
         }
     }
 
@@ -285,7 +287,8 @@ impl Scene {
         for rule in self.guard.rules().unwrap() {
             self.guard.delete_rule(&rule).unwrap();
         }
-        wait_until(
+        wait::until(
+            SOON,
             || self.rules_known() == 0,
             || "rules are gone and still shown".to_owned(),
         );
@@ -298,7 +301,11 @@ impl Scene {
             metrics.count("kernel_status_errors_total", &[("error", "timeout")])
         };
         self.wait_for(&["AuditStatusStale"]);
-        wait_until(|| timeouts() > 0, || "no failure is counted".to_owned());
+        wait::until(
+            SOON,
+            || timeouts() > 0,
+            || "no failure is counted".to_owned(),
+        );
         tie(&sockets, 0);
         self.wait_for(&[
             "AuditCollectorDown",
@@ -351,7 +358,8 @@ impl Scene {
     /// Waits until each of `names` has fired wherever it should.
     fn wait_for(&self, names: &[&str]) {
         let missing = || names.iter().find(|name| !self.has_fired(name));
-        wait_until(
+        wait::until(
+            SOON,
             || missing().is_none(),
             || format!("{:?} does not fire; fired: {:?}", missing(), self.fired()),
         );
@@ -380,14 +388,6 @@ impl Scene {
             .map(|collector| collector.metrics().unwrap().count("rules_loaded", &[]))
             .iter()
             .sum()
-    }
-}
-
-fn wait_until(is: impl Fn() -> bool, what: impl Fn() -> String) {
-    let began = Instant::now();
-    while !is() {
-        assert!(began.elapsed() < SOON, "{}", what());
-        thread::sleep(Duration::from_millis(500));
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::prometheus::Prometheus;
 use audit_collector_tests::requirement::{self, Requirement};
-use audit_collector_tests::{balance, grafana, prometheus};
+use audit_collector_tests::{balance, grafana, prometheus, wait};
 use collector::audit::privilege::Capability;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -183,16 +183,15 @@ fn configure(folder: &TempDir, prometheus: &Prometheus, server: &Server, fleet: 
 /// Waits until counters can be seen to grow.
 fn wait_for_scrapes(prometheus: &Prometheus, fleet: &Fleet) {
     let twice = r#"count(count_over_time(scrape_samples_scraped{job="audit-collector"}[5m]) > 1)"#;
-    let began = Instant::now();
-    loop {
+    let scraped = || {
         let scraped = prometheus.query(twice).unwrap();
-        let scraped = scraped.first().map_or(0.0, |one| one.values[0].1);
-        if scraped >= fleet.hosts.len() as f64 {
-            return;
-        }
-        assert!(began.elapsed() < SOON, "{scraped} hosts were scraped twice");
-        thread::sleep(Duration::from_secs(1));
-    }
+        scraped.first().map_or(0.0, |one| one.values[0].1)
+    };
+    wait::until(
+        SOON,
+        || scraped() >= fleet.hosts.len() as f64,
+        || format!("{} hosts were scraped twice", scraped()),
+    );
 }
 
 /// How long each group of rules took, the next few times.

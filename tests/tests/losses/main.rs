@@ -14,7 +14,7 @@ mod witness;
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::balance::{Balance, broken_identities, losses_told_otherwise};
@@ -22,7 +22,7 @@ use audit_collector_tests::exposition::Samples;
 use audit_collector_tests::process::Collector;
 use audit_collector_tests::requirement::{Requirement, patience};
 use audit_collector_tests::stream::{Event, Stream};
-use audit_collector_tests::workload;
+use audit_collector_tests::{wait, workload};
 use collector::audit::arch::Arch;
 use collector::audit::client::{Client, UserMessage};
 use collector::audit::record::RecordType;
@@ -128,34 +128,23 @@ fn write_a_record() {
 }
 
 /// Waits until `condition` holds.
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < wait(), "never: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
+fn until(what: &str, condition: impl FnMut() -> bool) {
+    wait::until(limit(), condition, || what.to_owned());
 }
 
 /// The collector's metrics once they tell `value` or more of `name`.
 fn once_counted(collector: &Collector, name: &str, labels: &[(&str, &str)], value: u64) -> Samples {
-    let began = Instant::now();
-    loop {
+    let counted = |metrics: &Samples| metrics.sum(name, labels).unwrap_or_default() as u64;
+    let enough = || Some(collector.metrics().unwrap()).filter(|told| counted(told) >= value);
+    wait::for_some(limit(), enough, || {
         let metrics = collector.metrics().unwrap();
-        let counted = metrics.sum(name, labels).unwrap_or_default() as u64;
-        if counted >= value {
-            return metrics;
-        }
-        let balance = Balance::of_metrics(&metrics);
-        assert!(
-            began.elapsed() < wait(),
-            "{name} {labels:?} is {counted} and never {value}; {balance}"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+        let (counted, balance) = (counted(&metrics), Balance::of_metrics(&metrics));
+        format!("{name} {labels:?} is {counted} and not {value}; {balance}")
+    })
 }
 
 /// How long to wait for what must come: not as long as a virtual machine lets a test run, so that it is told what did not.
-fn wait() -> Duration {
+fn limit() -> Duration {
     patience(SETTLE_TIME).min(Duration::from_secs(150))
 }
 

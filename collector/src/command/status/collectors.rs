@@ -308,7 +308,7 @@ mod tests {
         for (key, backfilled) in [(&b"\x1b[2Jone\x01two"[..], 3), (b"\xff\xfe", 2), (b"", 1)] {
             crosscheck
                 .by_key
-                .count(Some(&key.to_vec()), tally(backfilled));
+                .count(Some(&key.into()), tally(backfilled));
         }
         crosscheck
             .by_syscall

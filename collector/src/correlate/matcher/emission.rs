@@ -8,6 +8,7 @@ use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::fields::Text;
 use crate::audit::record::{RecordType, Stamp};
 use crate::audit::records::{key_of_call, split_keys};
+use crate::audit::rules::Keys;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::correlate::fragment;
 use crate::correlate::given_back::Stamped;
@@ -21,7 +22,7 @@ use crate::probe::observation::{Observation, Verdict};
 
 impl Correlator {
     /// The keys of the rule behind an observation, where that is known.
-    pub(super) fn rule_keys(&self, observation: &Observation) -> Option<Vec<Box<[u8]>>> {
+    pub(super) fn rule_keys(&self, observation: &Observation) -> Option<Keys> {
         if observation.report.is_some() {
             return Some(observation.keys());
         }
@@ -226,13 +227,7 @@ impl Correlator {
 
     /// An event as a line of the stream.
     pub(super) fn output(&mut self, event: Event) -> Output {
-        Output::Event(match self.spare_events.pop() {
-            Some(mut spare) => {
-                *spare = event;
-                spare
-            }
-            None => Box::new(event),
-        })
+        Output::Event(self.spare_events.boxed(event))
     }
 
     pub(super) fn observe(&mut self, stamp: TimeMs, first_part: KtimeNs, now: KtimeNs) {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use crate::audit::event::{AuditEvent, Completion};
 use crate::audit::record::{Provenance, Record, RecordType, Serial, Stamp};
 use crate::audit::records::SyscallFields;
+use crate::audit::rules::Keys;
 use crate::audit::socket::Delivery;
 use crate::audit::status::KernelStatus;
 use crate::clock::{KtimeNs, RealtimeOffset, TimeMs};
@@ -50,8 +53,8 @@ impl Watch for Openat {
     fn excludes(&self, _: &Observation, _: &Places, _: RecordType) -> bool {
         false
     }
-    fn keys(&self, _rule: u16) -> Vec<Box<[u8]>> {
-        vec![(*b"opens").into()]
+    fn keys(&self, _rule: u16) -> Keys {
+        smallvec![(*b"opens").into()]
     }
 }
 
@@ -75,8 +78,8 @@ impl Watch for NoRules {
     fn excludes(&self, _: &Observation, _: &Places, _: RecordType) -> bool {
         false
     }
-    fn keys(&self, _rule: u16) -> Vec<Box<[u8]>> {
-        Vec::new()
+    fn keys(&self, _rule: u16) -> Keys {
+        Keys::new()
     }
 }
 
@@ -202,7 +205,7 @@ pub(super) fn observation(ms: u64, fd: i64) -> Observation {
         comm: (*b"open").into(),
         exe: Captured::Whole((*b"/bin/open").into()),
         cwd: Captured::Whole((*b"/").into()),
-        paths: vec![PathArgument {
+        paths: smallvec![PathArgument {
             argument: 1,
             path: Captured::Whole((*b"/etc/hosts").into()),
         }],
@@ -283,7 +286,7 @@ pub(super) fn open_event_without_path(ms: u64, serial: u32, fd: i64) -> AuditEve
 /// One that opened `path`.
 pub(super) fn open_observation(ms: u64, fd: i64, path: &str) -> Observation {
     Observation {
-        paths: vec![PathArgument {
+        paths: smallvec![PathArgument {
             argument: 1,
             path: Captured::Whole(path.as_bytes().into()),
         }],

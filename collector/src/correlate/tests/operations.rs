@@ -2,7 +2,10 @@
 
 use collector_ebpf::LossReason;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::*;
+use crate::audit::rules::Keys;
 use crate::probe::observation::{Credentials, Extent, Operation, Report};
 
 fn hooked() -> Bench {
@@ -41,7 +44,7 @@ fn operation(extent: Extent, report: Report) -> Observation {
         }],
         extent,
         result: None,
-        paths: Vec::new(),
+        paths: SmallVec::new(),
         ..observation(ms, 3)
     }
 }
@@ -92,7 +95,7 @@ fn one_with_an_event_of_its_own_is_matched_by_stamp_or_comes_back() {
             (Outcome::Backfilled, None, Some(Cause::BacklogLimit), 1),
         ]
     );
-    let keys: Vec<Box<[u8]>> = vec![(*b"one").into(), (*b"two").into()];
+    let keys: Keys = smallvec![(*b"one").into(), (*b"two").into()];
     assert_eq!(bench.events()[1].rule_keys, Some(keys));
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 use super::bench::*;
 use crate::audit::event::Completion;
 use crate::event::{Event, MatchedBy, Outcome};
@@ -100,7 +102,7 @@ fn an_event_that_lost_its_address_takes_no_call_from_one_that_did_not() {
     let mut bench = Bench::new();
     for (ms, address) in [(1_001, 1), (1_002, 2)] {
         bench.observe(Observation {
-            paths: Vec::new(),
+            paths: SmallVec::new(),
             sockaddr: Captured::Whole([2, 0, address].into()),
             ..observation(ms, 0)
         });

@@ -13,6 +13,7 @@ use crate::audit::record::{Provenance, Record, RecordType};
 use crate::audit::records::{
     ExecveFields, Inode, PathFields, SockaddrFields, SyscallFields, split_keys,
 };
+use crate::byte_string::ByteString;
 use crate::digits;
 use crate::enrich::users::UserNames;
 use crate::event::{Event, MatchedBy};
@@ -154,7 +155,7 @@ enum Keys<'a> {
     /// As a record says them; none where it says that there is none.
     Said(Option<Text<'a>>),
     /// No record says any: those of the rule that asks for the event.
-    OfRule(&'a [Box<[u8]>]),
+    OfRule(&'a [ByteString]),
 }
 
 impl<'a> Parts<'a> {

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
+use smallvec::smallvec;
+
 use super::*;
+use crate::audit::rules::Keys;
 
 fn sample() -> Sample {
     let mut sample = Sample::read_from_bytes(&[0; size_of::<Sample>()]).unwrap();
@@ -145,7 +148,7 @@ fn an_operation_of_io_uring_is_no_call() {
         (operation.items, operation.report.serial),
         (2, Some(Serial(7)))
     );
-    let keys: Vec<Box<[u8]>> = vec![(*b"one").into(), (*b"two").into()];
+    let keys: Keys = smallvec![(*b"one").into(), (*b"two").into()];
     assert_eq!(observation.keys(), keys);
 }
 
@@ -180,7 +183,7 @@ fn what_could_not_be_read_is_told_from_what_is_not_there() {
 
 #[test]
 fn titles_end_as_the_kernel_ends_them() {
-    let title = |memory: &[u8]| title(memory).map(Vec::from);
+    let title = |memory: &[u8]| title(memory).map(|title| title.to_vec());
     assert_eq!(title(b"a\0b c\0"), Some(b"a\0b c".to_vec()));
     assert_eq!(title(b"a\x01\0\n\0"), Some(b"a".to_vec()));
     assert_eq!(title(b"\0\0"), None);

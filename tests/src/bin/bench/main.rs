@@ -3,6 +3,7 @@
 //! Whatever it changes of the kernel's audit state it changes under the machine's lock, for calls of users of its own only, and
 //! puts back after each measurement.
 
+mod allocations;
 mod figure;
 mod input;
 mod machine;

@@ -8,6 +8,7 @@ use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::workload::Held;
 use collector::audit::arch::Arch;
 
+use crate::allocations::Allocations;
 use crate::figure::grouped;
 use crate::report::{Column, Group, Report, Target};
 use crate::rounds::{Extent, Sample, Session, Subject};
@@ -23,6 +24,10 @@ const RATES: [u32; 3] = [100, 1_000, 10_000];
 /// What the last calls may take to be told. The draining after it is not measured: the collector is asked then how far it is.
 const TAIL: Duration = Duration::from_millis(300);
 
+/// Seconds of calls before any allocation is counted, and while they are.
+const WARM_UP: u32 = 2;
+const COUNTED: u32 = 3;
+
 const TAKERS: [Who; 3] = [Who::Auditd, Who::AuditdAndLaurel, Who::Ours];
 
 const LATENCY: [Column; 5] = [
@@ -33,7 +38,7 @@ const LATENCY: [Column; 5] = [
     Column::new("told_percent", "told, %", 2),
 ];
 
-const USAGE: [Column; 9] = [
+const USAGE: [Column; 10] = [
     Column::new("own_ms", "CPU ms per 1,000 events", 2),
     Column::new("laurel_ms", "of laurel", 2),
     Column::new("kauditd_ms", "of kauditd", 2),
@@ -42,6 +47,7 @@ const USAGE: [Column; 9] = [
     Column::new("ring_mib", "of which rings", 1),
     Column::new("ringless_mib", "the rest", 1),
     Column::new("anonymous_mib", "of which RssAnon", 1),
+    Column::new("allocations", "allocations per event", 2),
     Column::new("told_percent", "told, %", 2),
 ];
 
@@ -72,7 +78,7 @@ pub(crate) fn latency(session: &Session) -> anyhow::Result<Report> {
     };
     for rate in RATES {
         let steady = Steady { rate, seconds };
-        let group = steady.compare(session, &LATENCY)?;
+        let group = steady.compare(session, &LATENCY, Steady::measure)?;
         let target = Target::AtMost(50.0);
         let what = format!("{}: p99, ms", steady.title());
         let ours = Who::Ours.name();
@@ -97,7 +103,9 @@ pub(crate) fn usage(session: &Session) -> anyhow::Result<Report> {
             HOW.into(),
             format!(
                 "{seconds} s of calls in each round; memory at their end. Rings are what of the BPF maps is mapped and resident (a ring's pages \
-                 are mapped twice, and count twice)."
+                 are mapped twice, and count twice). Allocations are counted in runs of their own, by probes at the functions of \
+                 the C library, from {WARM_UP} s after the first call on and for {COUNTED} s: those of events and of all that the programs do \
+                 meanwhile."
             ),
         ],
         groups: Vec::new(),
@@ -106,7 +114,7 @@ pub(crate) fn usage(session: &Session) -> anyhow::Result<Report> {
     let ours = Who::Ours.name();
     for rate in RATES {
         let steady = Steady { rate, seconds };
-        let group = steady.compare(session, &USAGE)?;
+        let group = steady.compare(session, &USAGE, Steady::measure_and_count)?;
         report.ratios.extend(group.ratio(
             format!("{}: user space, of auditd + laurel", steady.title()),
             "user_space_ms",
@@ -137,25 +145,24 @@ impl Steady {
         format!("{} events/s", grouped(f64::from(self.rate), 0))
     }
 
-    fn compare(self, session: &Session, columns: &[Column]) -> anyhow::Result<Group> {
+    fn compare(
+        self,
+        session: &Session,
+        columns: &[Column],
+        measure: fn(Self, Who) -> anyhow::Result<Sample>,
+    ) -> anyhow::Result<Group> {
         let subjects = TAKERS
-            .map(|who| Subject::new(who.name(), move || self.measure(who)))
+            .map(|who| Subject::new(who.name(), move || measure(self, who)))
             .into();
         session.alternate(&self.title(), columns, subjects)
     }
 
     fn measure(self, who: Who) -> anyhow::Result<Sample> {
-        let mut guard = AuditGuard::take()?;
-        guard.add_rule(&rule_for(UID, Arch::NATIVE, &["openat"], "bench"))?;
-        guard.enable()?;
-        let mut taker = Taker::start(who, &[])?;
+        let (mut guard, mut taker) = audited(who)?;
         let (file, number) = taker.output().context("nobody writes")?;
         let watcher = Watcher::start(file, number);
         let count = self.rate * self.seconds;
-        let (rate, calls) = (self.rate.to_string(), count.to_string());
-        let held = Held::start(UID, &["pace", "--rate", &rate, "--count", &calls])?;
-        // Until it has become the user and waits.
-        thread::sleep(Duration::from_millis(100));
+        let held = self.calls(count)?;
         let before = taker.used()?;
         let made = held.go().times()?;
         thread::sleep(TAIL);
@@ -170,6 +177,46 @@ impl Steady {
         memory.tell(&mut sample);
         Ok(sample)
     }
+
+    /// The same, and how often the programs ask for memory.
+    fn measure_and_count(self, who: Who) -> anyhow::Result<Sample> {
+        let mut sample = self.measure(who)?;
+        sample.insert("allocations", self.allocations(who)?);
+        Ok(sample)
+    }
+
+    /// How often memory is asked for on behalf of one event, once the programs have their buffers.
+    fn allocations(self, who: Who) -> anyhow::Result<f64> {
+        let (mut guard, mut taker) = audited(who)?;
+        let (first, counted) = (self.rate * WARM_UP, self.rate * COUNTED);
+        self.calls(first)?.go().times()?;
+        let allocations = Allocations::of(&taker.pids())?;
+        self.calls(counted)?.go().times()?;
+        thread::sleep(TAIL);
+        let asked = allocations.count()?;
+        drop(allocations);
+        taker.drain(&mut guard, u64::from(first + counted))?;
+        taker.stop()?;
+        Ok(asked as f64 / f64::from(counted))
+    }
+
+    /// A process that will make so many calls.
+    fn calls(self, count: u32) -> anyhow::Result<Held> {
+        let (rate, calls) = (self.rate.to_string(), count.to_string());
+        let held = Held::start(UID, &["pace", "--rate", &rate, "--count", &calls])?;
+        // Until it has become the user and waits.
+        thread::sleep(Duration::from_millis(100));
+        Ok(held)
+    }
+}
+
+/// Has the calls audited, and `who` take the records.
+fn audited(who: Who) -> anyhow::Result<(AuditGuard, Taker)> {
+    let mut guard = AuditGuard::take()?;
+    guard.add_rule(&rule_for(UID, Arch::NATIVE, &["openat"], "bench"))?;
+    guard.enable()?;
+    let taker = Taker::start(who, &[])?;
+    Ok((guard, taker))
 }
 
 /// What the times of the calls and those of their lines come to.

@@ -122,6 +122,18 @@ impl Taker {
         })
     }
 
+    /// The processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        match self {
+            Self::Nobody | Self::Reader(_) => Vec::new(),
+            Self::Auditd(auditd) => vec![auditd.pid()],
+            Self::AuditdAndLaurel {
+                auditd, laurel_pid, ..
+            } => vec![auditd.pid(), *laurel_pid],
+            Self::Ours(collector) => vec![collector.pid()],
+        }
+    }
+
     /// Processor time used so far.
     pub(crate) fn used(&self) -> anyhow::Result<Used> {
         let kauditd = usage::processor_seconds(usage::kauditd()?)?;
