@@ -187,6 +187,12 @@ impl Batch {
         self.filled.is_empty()
     }
 
+    /// How many bytes they have in all, headers included.
+    pub fn n_bytes(&self) -> usize {
+        let length = |slot: &usize| self.arrivals[*slot].length.min(Self::DATAGRAM_BYTES);
+        self.filled.iter().map(length).sum()
+    }
+
     fn slot(&self, slot: usize) -> Option<Datagram<'_>> {
         let length = self.arrivals[slot].length;
         let start = slot * Self::DATAGRAM_BYTES;

@@ -75,6 +75,21 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// What of a batch there is room for in the next from the start: a quiet host's do not grow, and one line does not keep a storm's
+    /// memory.
+    const FIRST_ITEMS: usize = 64;
+    const FIRST_BYTES: usize = 16 << 10;
+
+    /// Takes what is in it, and begins the next.
+    pub fn take(&mut self) -> Self {
+        let next = Self {
+            bytes: Vec::with_capacity(self.n_bytes().min(Self::FIRST_BYTES)),
+            ends: Vec::with_capacity(self.len().min(Self::FIRST_ITEMS)),
+            oldest: None,
+        };
+        std::mem::replace(self, next)
+    }
+
     /// Adds one item: `render` appends its lines, each with its newline. `time` is the item's own.
     pub fn push(&mut self, time: TimeMs, render: impl FnOnce(&mut Vec<u8>)) {
         render(&mut self.bytes);

@@ -490,7 +490,7 @@ impl Merge {
 
 /// Hands a batch to the sink and begins the next; whether it waits for the target now.
 fn submit(sink: &mut SinkHandle, batch: &mut Batch, stopped: &watch::Sender<bool>) -> bool {
-    match sink.submit(std::mem::take(batch)) {
+    match sink.submit(batch.take()) {
         Submitted::Queued => return true,
         Submitted::Dropped => {
             tracing::debug!("the sink's queue is full; lines are dropped and counted")

@@ -135,7 +135,7 @@ fn receive(
 impl Queue {
     fn hand_on(&self, batch: &Batch) {
         let counts = &self.counts;
-        let mut packet = Packet::default();
+        let mut packet = Packet::with_capacity(batch.len(), batch.n_bytes());
         for datagram in batch.iter() {
             match datagram.kind() {
                 Kind::Record => {

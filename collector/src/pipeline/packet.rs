@@ -17,6 +17,14 @@ struct Item {
 }
 
 impl Packet {
+    /// An empty one with room for so many records of so many bytes in all.
+    pub(super) fn with_capacity(records: usize, bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            items: Vec::with_capacity(records),
+        }
+    }
+
     pub(super) fn push(&mut self, message_type: u16, arrived: KtimeNs, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.items.push(Item {

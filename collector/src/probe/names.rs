@@ -5,6 +5,8 @@
 //! this one: how many are this one's follows from the call, its result, and what differs from before. Where that was not
 //! read, what a call opened tells something.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::audit::arch::Arch;
 use crate::probe::calls::{self, Noting};
 use crate::probe::observation::{Captured, Extent, FileInode, NotedName, Observation, OpenedFile};
@@ -35,11 +37,14 @@ impl Name {
     }
 }
 
+/// Entries of the list: most calls have no more than a file and the directory it stands in.
+pub type Entries = SmallVec<[Name; 2]>;
+
 /// The list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Entries in the kernel's order.
-    pub known: Vec<Name>,
+    pub known: Entries,
     /// Whether there are no others.
     pub complete: bool,
     /// Whether it is known which directories are on it, although there may be other entries.
@@ -98,7 +103,7 @@ pub fn of(seen: &Observation) -> Names {
     }
     if calls::names_no_file(arch, seen.syscall) {
         return Names {
-            known: Vec::new(),
+            known: SmallVec::new(),
             complete: true,
             directories_known: true,
         };
@@ -138,7 +143,7 @@ fn of_noted(seen: &Observation, noted: &[Option<NotedName>]) -> Option<Names> {
     let mut share = share(seen, noted, noting);
     let as_expected = changed <= share.most;
     share.least = share.least.max(changed);
-    let mut known: Vec<Name> = noted
+    let mut known: Entries = noted
         .iter()
         .take(share.most.max(changed))
         .enumerate()
@@ -272,7 +277,7 @@ fn of_opened(seen: &Observation, opened: &OpenedFile) -> Names {
         Role::Normal
     };
     let mut names = Names {
-        known: vec![Name {
+        known: smallvec![Name {
             inode: opened.inode,
             role,
             certain: true,

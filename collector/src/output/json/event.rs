@@ -435,9 +435,9 @@ impl<'a> Parts<'a> {
     }
 
     /// What is surely known of the file that was opened.
-    fn opened_names(&self) -> Vec<names::Name> {
+    fn opened_names(&self) -> names::Entries {
         let seen = self.observation.filter(|seen| seen.opened.is_some());
-        let mut known = seen.map_or_else(Vec::new, |seen| names::of(seen).known);
+        let mut known = seen.map_or_else(names::Entries::new, |seen| names::of(seen).known);
         known.retain(|name| name.certain);
         known
     }
