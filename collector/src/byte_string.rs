@@ -9,7 +9,7 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 /// Some bytes; up to [`ByteString::IN_PLACE`] of them are no allocation.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ByteString(SmallVec<[u8; ByteString::IN_PLACE]>);
 
 impl ByteString {
@@ -34,6 +34,12 @@ impl ByteString {
     /// Keeps no more than the first `length` bytes.
     pub fn truncate(&mut self, length: usize) {
         self.0.truncate(length);
+    }
+}
+
+impl Clone for ByteString {
+    fn clone(&self) -> Self {
+        Self::from(&**self)
     }
 }
 
@@ -77,8 +83,12 @@ impl<const N: usize> From<[u8; N]> for ByteString {
 }
 
 impl From<Vec<u8>> for ByteString {
+    /// Without copying what is long.
     fn from(bytes: Vec<u8>) -> Self {
-        Self::from(bytes.as_slice())
+        match bytes.len() {
+            0..=Self::IN_PLACE => Self::from(bytes.as_slice()),
+            _ => Self(SmallVec::from_vec(bytes)),
+        }
     }
 }
 

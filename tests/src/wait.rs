@@ -24,7 +24,7 @@ pub fn for_some<T>(
             return found;
         }
         let waited = began.elapsed();
-        assert!(waited < limit, "not within {limit:?}: {}", missing());
+        assert!(waited < limit, "waited {limit:?}: {}", missing());
         thread::sleep((waited / 10).clamp(SHORTEST, LONGEST));
     }
 }

@@ -44,7 +44,7 @@ pub fn run<A: AsRef<OsStr>>(uid: u32, arguments: &[A]) -> anyhow::Result<Report>
     start(uid, arguments)?.finish()
 }
 
-/// A workload that runs. It is ended where nobody waits for its end.
+/// A workload that runs. Its process is ended where nobody waits for its end; those that it forked are not.
 #[derive(Debug)]
 pub struct Running(std::process::Child);
 
@@ -143,7 +143,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Only where a test ended early, perhaps while its calls wait for room in the kernel's queue.
+        // Only where a test ended early.
         if matches!(self.0.try_wait(), Ok(None)) {
             let _ = self.0.kill();
             let _ = self.0.wait();

@@ -187,7 +187,7 @@ impl Batch {
         self.filled.is_empty()
     }
 
-    /// How many bytes they have in all, headers included.
+    /// How many bytes they have in all, headers and what is no record included.
     pub fn n_bytes(&self) -> usize {
         let length = |slot: &usize| self.arrivals[*slot].length.min(Self::DATAGRAM_BYTES);
         self.filled.iter().map(length).sum()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::audit::event::{AuditEvent, Completion};
+use crate::audit::fields::Text;
 use crate::audit::record::RecordType;
 use crate::audit::records::{NameType, PathFields, SockaddrFields, SyscallFields};
 use crate::audit::types::Standing;
@@ -66,8 +67,13 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn of(event: &AuditEvent, fields: Option<&SyscallFields<'_>>) -> Self {
-        let owned = |bytes: &[u8]| ByteString::from(bytes);
+    /// `buffer` is what is decoded into.
+    pub(super) fn of(
+        event: &AuditEvent,
+        fields: Option<&SyscallFields<'_>>,
+        buffer: &mut Vec<u8>,
+    ) -> Self {
+        let mut owned = |text: Text<'_>| ByteString::from(text.decode_into(buffer));
         let mut content = Self::default();
         let mut n_paths = 0;
         for record in &event.records {
@@ -78,12 +84,12 @@ impl Content {
                     let path = PathFields::from_record(record)
                         .filter(|path| path.nametype != Some(NameType::Parent));
                     let name = path.and_then(|path| path.name);
-                    content.paths.extend(name.map(|name| owned(&name.decode())));
+                    content.paths.extend(name.map(&mut owned));
                 }
-                RecordType::CWD => content.cwd = record.decoded(b"cwd").map(|cwd| owned(&cwd)),
+                RecordType::CWD => content.cwd = record.text(b"cwd").map(&mut owned),
                 RecordType::SOCKADDR => {
                     let fields = SockaddrFields::from_record(record);
-                    content.sockaddr = fields.map(|fields| owned(&fields.saddr.decode()));
+                    content.sockaddr = fields.map(|fields| owned(fields.saddr));
                 }
                 RecordType::EXECVE => content.executed = true,
                 _ => {}

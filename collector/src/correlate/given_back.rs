@@ -91,13 +91,14 @@ impl GivenBack {
         stamp: KtimeNs,
         tolerance: Duration,
     ) -> Option<EventId> {
-        self.by_key.take(key, |queue| {
+        let taken = self.by_key.take_from(key, |queue| {
             let at = queue.partition_point(|given| given.entry.plus(tolerance) < stamp);
             queue
                 .get(at)
                 .filter(|given| given.entry.since(stamp) <= tolerance)?;
             queue.remove(at).map(|given| given.id)
-        })
+        });
+        taken.flatten()
     }
 
     /// Sets at most `serials` missing ones against calls that entered within `[from, to]`; returns how many found one.
@@ -147,10 +148,8 @@ impl GivenBack {
         {
             self.order.pop_front();
             let is_over = |given: &mut Given| given.settled <= settled;
-            self.by_key.take(&key, |queue| {
-                while queue.pop_front_if(is_over).is_some() {}
-                Some(())
-            });
+            self.by_key
+                .take_from(&key, |queue| while queue.pop_front_if(is_over).is_some() {});
         }
         while let Some((settled, stamp)) = self.stamps.front().copied()
             && (settled < kept || self.stamps.len() > Self::CAPACITY)

@@ -75,6 +75,8 @@ pub struct Correlator {
     losses: Losses,
     latency: Histogram,
     wait: Histogram,
+    /// Into which what is compared of a record is decoded.
+    decoded: Vec<u8>,
     spare_events: Spare<Event>,
     spare_observations: Spare<Observation>,
 }
@@ -94,8 +96,8 @@ impl Correlator {
     const LATE_SAMPLE: Duration = Duration::from_secs(2);
     /// Events settled in one tick: after a storm tens of thousands are due at once, and who waits for them waits for nothing else.
     const SETTLED_AT_ONCE: usize = 1_024;
-    /// Bytes of the sample of an observation whose memory is used again.
-    const SPARE_BYTES: usize = 4_096;
+    /// Bytes of the sample of an observation whose memory is used again, at most: what is kept has its texts until then.
+    const SPARE_BYTES: usize = 1_024;
     /// After so long without a loss of observations, nothing from before can be in doubt any more.
     const CERTAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -123,6 +125,7 @@ impl Correlator {
             losses: Losses::default(),
             latency: Histogram::default(),
             wait: Histogram::default(),
+            decoded: Vec::new(),
             spare_events: Spare::default(),
             spare_observations: Spare::default(),
         }
@@ -162,7 +165,7 @@ impl Correlator {
         if let Some(id) = self.given_back.take_by_stamp(event.stamp) {
             return self.emit_superseding(event, part, id, now, out);
         }
-        let content = Content::of(&event, fields.as_ref());
+        let content = Content::of(&event, fields.as_ref(), &mut self.decoded);
         if let Some(fields) = &fields
             // The observation that has the stamp may be on its way: one that only looks alike must not come first.
             && self.level() == Level::Syscalls
@@ -203,11 +206,17 @@ impl Correlator {
 
     /// Takes the memory of an event back that nobody needs any more.
     pub fn recycle(&mut self, mut event: Box<Event>) {
-        let observation = event.observation.take();
-        if let Some(spare) = observation.filter(|seen| seen.n_bytes <= Self::SPARE_BYTES) {
-            self.spare_observations.keep(spare);
+        if let Some(observation) = event.observation.take() {
+            self.discard(observation);
         }
         self.spare_events.keep(event);
+    }
+
+    /// The same of an observation.
+    fn discard(&mut self, observation: Box<Observation>) {
+        if observation.n_bytes <= Self::SPARE_BYTES {
+            self.spare_observations.keep(observation);
+        }
     }
 
     /// An observation of the eBPF witness.
@@ -266,7 +275,7 @@ impl Correlator {
             return self.emit_matched(waiting.event, waiting.part, pending, by, now, out);
         }
         if settled == Settled::NotReported {
-            return;
+            return self.discard(pending.observation);
         }
         self.observations.insert(pending);
         while (self.observations.len() > self.limits.max_observations
@@ -441,6 +450,11 @@ impl Correlator {
     pub(super) fn is_idle(&self) -> bool {
         let waiting = self.waiting.len() + self.unexplained.len();
         waiting + self.observations.len() + self.operations.len() == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_spare_observations(&self) -> usize {
+        self.spare_observations.len()
     }
 
     /// The account of expected events.

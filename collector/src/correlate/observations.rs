@@ -209,7 +209,7 @@ impl Observations {
         }
         let key = MatchKey::of_observation(&pending.observation);
         self.by_key
-            .take(&key, |queue| queue.remove(queue.binary_search(&id).ok()?));
+            .take_from(&key, |queue| queue.remove(queue.binary_search(&id).ok()?));
         // Matched observations leave their entry in `by_arrival` behind; when most of it is such, it is swept.
         if self.by_arrival.len() > 64 && self.by_arrival.len() > 4 * self.by_entry.len() {
             self.by_arrival

@@ -47,11 +47,11 @@ impl<T> Queues<T> {
         queue.insert(place(queue), value);
     }
 
-    /// What `take` takes out of the queue of `key`.
-    pub(super) fn take<R>(
+    /// What `take` makes of the queue of `key`, out of which it may take something; none where there is no queue.
+    pub(super) fn take_from<R>(
         &mut self,
         key: &MatchKey,
-        take: impl FnOnce(&mut VecDeque<T>) -> Option<R>,
+        take: impl FnOnce(&mut VecDeque<T>) -> R,
     ) -> Option<R> {
         let queue = self.by_key.get_mut(key)?;
         let taken = take(queue);
@@ -62,7 +62,7 @@ impl<T> Queues<T> {
         {
             self.spare.push(queue);
         }
-        taken
+        Some(taken)
     }
 
     /// Keeps no more room than what waits needs.

@@ -25,6 +25,11 @@ impl<T> Spare<T> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn keep(&mut self, spare: Box<T>) {
         if self.0.len() < Self::MOST {
             self.0.push(spare);

@@ -131,7 +131,7 @@ impl Waiting {
         self.by_time.remove(&(waiting.stamp, number));
         if let Some(key) = waiting.key {
             let entry = (waiting.stamp, number);
-            self.by_key.take(&key, |queue| {
+            self.by_key.take_from(&key, |queue| {
                 queue.remove(queue.binary_search(&entry).ok()?)
             });
         }

@@ -1,4 +1,4 @@
-//! What the reader of the event socket hands to the core: a batch of datagrams in one allocation.
+//! What the reader of the event socket hands to the core: a batch of datagrams in two allocations.
 
 use crate::clock::KtimeNs;
 

@@ -5,12 +5,11 @@
 use std::time::Duration;
 
 use collector_ebpf::{LossReason, NOTED_NAMES};
-
-use crate::audit::rules::Keys;
-use crate::byte_string::ByteString;
 use smallvec::SmallVec;
 
 use crate::audit::record::{Serial, Stamp};
+use crate::audit::rules::{KEY_SEPARATOR, Keys};
+use crate::byte_string::ByteString;
 use crate::clock::{KtimeNs, TimeMs};
 use crate::probe::notes::Notes;
 
@@ -387,7 +386,7 @@ impl Observation {
     pub fn keys(&self) -> Keys {
         let joined = self.key.value().into_iter();
         joined
-            .flat_map(|joined| joined.split(|byte| *byte == 1))
+            .flat_map(|joined| joined.split(|byte| *byte == KEY_SEPARATOR))
             .filter(|key| !key.is_empty())
             .map(Into::into)
             .collect()
@@ -399,3 +398,6 @@ impl Observation {
         known.then(|| self.taken.since(self.entry))
     }
 }
+
+// docs/memory.md counts on it: so many may wait.
+const _: () = assert!(size_of::<Observation>() <= 1_200);

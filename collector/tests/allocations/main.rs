@@ -1,4 +1,4 @@
-//! From bytes to lines no record costs an allocation, once buffers and tables have their size; a call that eBPF saw costs one at most.
+//! From bytes to lines no record costs an allocation, once buffers and tables have their size; a call that eBPF saw hardly one.
 //!
 //! The captured corpus goes through the core again and again, each time with later stamps, and every thread's allocations are
 //! counted by the test program's allocator. It has records of some thirty types: calls, long argument lists, addresses, names

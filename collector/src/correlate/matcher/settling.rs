@@ -31,6 +31,7 @@ impl Correlator {
         let Some(witness) = &mut self.witness else {
             return;
         };
+        let mut not_reported = Vec::new();
         // What was sampled before the last look has been judged by it.
         let since = witness.places.checked().minus(Self::LATE_SAMPLE);
         witness.places = places;
@@ -40,11 +41,12 @@ impl Correlator {
             };
             match settle(witness, &self.evidence, observation, &mut self.crosscheck) {
                 Settled::Reported(_) => self.crosscheck.expect(observation.verdict),
-                Settled::NotReported => {
-                    self.observations.remove(id);
-                }
+                Settled::NotReported => not_reported.extend(self.observations.remove(id)),
                 Settled::Open => {}
             }
+        }
+        for pending in not_reported {
+            self.discard(pending.observation);
         }
     }
 
@@ -239,7 +241,7 @@ impl Correlator {
         } = pending;
         if observation.verdict == Verdict::Maybe {
             self.crosscheck.maybe_unconfirmed += 1;
-            return;
+            return self.discard(observation);
         }
         let rule_keys = self.rule_keys(&observation);
         let subject = Subject::of_rule(&observation, rule_keys.as_deref());
@@ -249,7 +251,7 @@ impl Correlator {
         let witness = self.witness.as_ref();
         if excluded || witness.is_some_and(|witness| !witness.stands_by(&observation)) {
             self.crosscheck.withdrawn(observation.verdict, &subject);
-            return;
+            return self.discard(observation);
         }
         let report = observation.report;
         let time = report.map_or_else(|| self.offset.wall(observation.entry), |report| report.time);

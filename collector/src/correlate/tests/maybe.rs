@@ -53,6 +53,20 @@ fn a_maybe_that_can_be_settled_is_expected_or_left_out() {
 }
 
 #[test]
+fn the_memory_of_one_that_nobody_asks_for_is_used_again() {
+    let mut bench = Bench::new();
+    for ms in [1_000, 1_001] {
+        bench.observe(maybe(ms, 6));
+        assert_eq!(bench.correlator.n_spare_observations(), 1);
+    }
+    bench.observe(maybe(1_002, 8));
+    assert_eq!(bench.correlator.n_spare_observations(), 0);
+    bench.poll(1_500, drained());
+    bench.tick(5_600);
+    assert_eq!(bench.correlator.n_spare_observations(), 1);
+}
+
+#[test]
 fn a_maybe_about_a_path_waits_until_the_path_was_looked_at() {
     let mut bench = Bench::new();
     bench.observe(maybe(1_000, 7));

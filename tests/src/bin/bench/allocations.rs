@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use perf_event_open::config::{Cpu, Opts, Proc};
 use perf_event_open::count::Counter;
 use perf_event_open::event::dp::Uprobe;
@@ -20,6 +20,12 @@ impl Allocations {
         let probes = probes()?;
         let mut counters = Vec::new();
         for pid in pids {
+            let maps = fs::read_to_string(format!("/proc/{pid}/maps"));
+            let maps = maps.with_context(|| format!("process {pid} is gone"))?;
+            for Uprobe { path, .. } in &probes {
+                let path = path.to_str()?;
+                ensure!(maps.contains(path), "process {pid} does not use {path}");
+            }
             let tasks = fs::read_dir(format!("/proc/{pid}/task"));
             for task in tasks.with_context(|| format!("process {pid} is gone"))? {
                 let task = task?.file_name();
@@ -28,7 +34,9 @@ impl Allocations {
                 for probe in &probes {
                     let counter =
                         Counter::new(probe.clone(), (Proc(task), Cpu::ALL), Opts::default());
-                    let counter = counter.with_context(|| format!("cannot probe task {task}"))?;
+                    let counter = counter.with_context(|| {
+                        format!("cannot probe task {task}, which takes CAP_PERFMON or CAP_SYS_ADMIN and CONFIG_UPROBES")
+                    })?;
                     counter.enable()?;
                     counters.push(counter);
                 }

@@ -104,8 +104,8 @@ pub(crate) fn usage(session: &Session) -> anyhow::Result<Report> {
             format!(
                 "{seconds} s of calls in each round; memory at their end. Rings are what of the BPF maps is mapped and resident (a ring's pages \
                  are mapped twice, and count twice). Allocations are counted in runs of their own, by probes at the functions of \
-                 the C library, from {WARM_UP} s after the first call on and for {COUNTED} s: those of events and of all that the programs do \
-                 meanwhile."
+                 the C library, by the threads there are {WARM_UP} s after the first call, for {COUNTED} s and a little: those of events and of all \
+                 that the programs do meanwhile."
             ),
         ],
         groups: Vec::new(),
@@ -190,8 +190,9 @@ impl Steady {
         let (mut guard, mut taker) = audited(who)?;
         let (first, counted) = (self.rate * WARM_UP, self.rate * COUNTED);
         self.calls(first)?.go().times()?;
+        let held = self.calls(counted)?;
         let allocations = Allocations::of(&taker.pids())?;
-        self.calls(counted)?.go().times()?;
+        held.go().times()?;
         thread::sleep(TAIL);
         let asked = allocations.count()?;
         drop(allocations);
