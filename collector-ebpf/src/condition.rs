@@ -1,9 +1,14 @@
 //! Audit rules in compiled form.
 //!
-//! A rule becomes a run of [`Condition`]s; the last one of a rule carries its action, and each one carries where the
-//! next rule begins. The list for one (arch, system call) is such runs one after the other.
+//! A rule becomes a run of [`Condition`]s, of which the last carries its action. The program for one (arch, system call)
+//! is such runs one after the other, and at its end a rule `never` that always matches. Where a condition fails, the walk
+//! goes on at the first rule that may still match, and where it cannot be told whether a rule matches, at the first one that may
+//! still change what follows from that; conditions that no rule ends with may stand before a run of rules, to
+//! pass over all of them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::facts::Fact;
 
 /// Conditions in one compiled set of rules.
 pub const MAX_CONDITIONS: u32 = 8192;
@@ -16,23 +21,36 @@ pub const NO_RULE: u16 = u16::MAX;
 pub struct Condition {
     /// The right-hand side.
     pub value: u32,
-    /// Where the next rule begins, or [`NO_PROGRAM`](crate::NO_PROGRAM).
-    pub next_rule: u16,
-    /// The rule's place in its list.
+    /// Where to go on if this fails: further on.
+    pub otherwise: u16,
+    /// Of a rule's last condition, where to go on if it cannot be told whether the rule matches: further on.
+    pub in_doubt: u16,
+    /// The rule's place in its list, or [`NO_RULE`].
     pub rule: u16,
-    /// [`Fact`](crate::Fact) as a number.
+    /// [`Fact`] as a number.
     pub fact: u8,
     /// [`Comparison`] bits.
     pub comparison: u8,
     /// See the constants.
     pub flags: u8,
-    /// Zero.
-    pub padding: u8,
+    /// Zeros.
+    pub padding: [u8; 3],
 }
 
-const _: () = assert!(size_of::<Condition>() == 12);
+const _: () = assert!(size_of::<Condition>() == 16);
 
 impl Condition {
+    /// What stands at the end of a program.
+    pub const END: Self = Self {
+        value: 1,
+        otherwise: 0,
+        in_doubt: 0,
+        rule: NO_RULE,
+        fact: Fact::One as u8,
+        comparison: Comparison::EQUAL.0,
+        flags: Self::LAST,
+        padding: [0; 3],
+    };
     /// The rule's last condition.
     pub const LAST: u8 = 1;
     /// The rule's action is `always`, otherwise `never`.

@@ -1,14 +1,14 @@
 //! The evaluator of compiled rules, which the programs and the collector share.
 //!
 //! Evaluation is three-valued: a field that cannot be judged here makes its rule *maybe*, and the first rule that
-//! surely matches ends the walk, as in kernel/auditsc.c `__audit_filter_op`. Comparisons are those of
+//! surely matches ends the walk, as in kernel/auditsc.c `__audit_filter_op`. So does the end of the rules, which is a
+//! rule `never` that always matches. Comparisons are those of
 //! `audit_comparator` in kernel/auditfilter.c (6.12): unsigned and 32 bits wide, also for `exit` and the arguments.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::condition::{Condition, NO_RULE};
 use crate::facts::Facts;
-use crate::plan::NO_PROGRAM;
 
 /// Conditions looked at for one call; more make the verdict *maybe*.
 pub const MAX_STEPS: u32 = 256;
@@ -96,16 +96,12 @@ pub fn judge<C: Conditions>(conditions: &C, start: u16, facts: &mut Facts) -> Ju
     store!(facts.walk.rule, u32::from(NO_RULE));
     for _ in 0..MAX_STEPS {
         let at = load!(facts.walk.at);
-        if at == u32::from(NO_PROGRAM) {
-            conclude(&mut facts.walk, NO_MATCH, NO_RULE);
-            break;
-        }
         let Some(condition) = conditions.at(at) else {
             break;
         };
         let (no, unsure) = test::<C>(condition, facts);
         if no != 0 {
-            store!(facts.walk.at, u32::from(condition.next_rule));
+            store!(facts.walk.at, u32::from(condition.otherwise));
             store!(facts.walk.doubt, 0);
             continue;
         }
@@ -128,7 +124,7 @@ pub fn judge<C: Conditions>(conditions: &C, start: u16, facts: &mut Facts) -> Ju
         } else if load!(facts.walk.perhaps_always) == u32::from(NO_RULE) {
             store!(facts.walk.perhaps_always, u32::from(condition.rule));
         }
-        store!(facts.walk.at, u32::from(condition.next_rule));
+        store!(facts.walk.at, u32::from(condition.in_doubt));
         store!(facts.walk.doubt, 0);
     }
     Judgement {
@@ -136,9 +132,6 @@ pub fn judge<C: Conditions>(conditions: &C, start: u16, facts: &mut Facts) -> Ju
         rule: load!(facts.walk.rule) as u16,
     }
 }
-
-/// In place of a rule's flags: the end of the list, which means the same as `never`.
-const NO_MATCH: u8 = 0;
 
 /// Ends a walk at the first rule that surely matches.
 #[inline(always)]
@@ -221,7 +214,6 @@ mod tests {
         let mut conditions = Vec::new();
         for (place, (action, tests)) in rules.iter().enumerate() {
             let next = conditions.len() + tests.len();
-            let last_rule = place + 1 == rules.len();
             for (index, (fact, comparison, value)) in tests.iter().enumerate() {
                 let mut flags = 0;
                 if index + 1 == tests.len() {
@@ -232,15 +224,17 @@ mod tests {
                 }
                 conditions.push(Condition {
                     value: *value,
-                    next_rule: if last_rule { NO_PROGRAM } else { next as u16 },
+                    otherwise: next as u16,
+                    in_doubt: next as u16,
                     rule: place as u16,
                     fact: *fact as u8,
                     comparison: comparison.0,
                     flags,
-                    padding: 0,
+                    padding: [0; 3],
                 });
             }
         }
+        conditions.push(Condition::END);
         List(conditions)
     }
 

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// System call numbers a rule's mask can name (`AUDIT_BITMASK_SIZE` words of 32 bits).
 pub const SYSCALL_NUMBERS: u32 = 2048;
-/// [`Plan::start`] of a call that no rule reports, and the end of a program.
+/// [`Plan::start`] of a call that no rule reports.
 pub const NO_PROGRAM: u16 = u16::MAX;
 
 /// Which of the two buffers of rules is in force, and which generation that is.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit_collector_tests::audit_state::{AuditGuard, rule_for};
 use audit_collector_tests::displacement::netlink_sockets_of;
@@ -13,7 +13,7 @@ use audit_collector_tests::listener::{Heard, listen};
 use audit_collector_tests::process::{Collector, Finished};
 use audit_collector_tests::requirement::{self, Requirement, patience};
 use audit_collector_tests::stream::Event;
-use audit_collector_tests::{sys, workload};
+use audit_collector_tests::{sys, wait, workload};
 use collector::audit::arch::Arch;
 use collector::audit::parse::netlink_record;
 use collector::audit::privilege::Capability;
@@ -132,11 +132,11 @@ impl Scene {
 
     /// Waits until kauditd has taken everything out of its queue.
     fn drain_queue(&mut self) {
-        let began = Instant::now();
-        while self.guard.status().unwrap().backlog > 0 {
-            assert!(began.elapsed() < patience(Duration::from_secs(20)));
-            thread::sleep(Duration::from_millis(20));
-        }
+        wait::until(
+            patience(Duration::from_secs(20)),
+            || self.guard.status().unwrap().backlog == 0,
+            || "the kernel's queue is not empty".to_owned(),
+        );
         // The last one may still be in kauditd's hand: it tries five times for a tenth of a second.
         thread::sleep(Duration::from_millis(800));
     }

@@ -12,7 +12,7 @@ use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
 use audit_collector_tests::displacement::take_seat_of;
 use audit_collector_tests::process::{Collector, run_to_end};
 use audit_collector_tests::requirement::{self, Requirement};
-use audit_collector_tests::workload;
+use audit_collector_tests::{wait, workload};
 use collector::audit::arch::Arch;
 use collector::audit::client::Client;
 use collector::audit::rules::Rule;
@@ -96,43 +96,34 @@ fn kernel_rules() -> Vec<Rule> {
 /// Waits until `what` was told `count` times; says how long that took, and the last message.
 fn told(collector: &Collector, what: &str, count: usize, time: Duration) -> (Duration, String) {
     let began = Instant::now();
-    loop {
-        let stream = collector.stream();
-        let lines: Vec<_> = stream.states(what).collect();
-        if lines.len() >= count {
-            return (
-                began.elapsed(),
-                lines[count - 1]["message"].as_str().unwrap().to_owned(),
-            );
-        }
-        assert!(
-            began.elapsed() < time,
-            "no {what} within {time:?}: {}",
-            collector.stderr()
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
+    let message = wait::for_some(
+        time,
+        || {
+            let stream = collector.stream();
+            let state = stream.states(what).nth(count - 1)?;
+            Some(state["message"].as_str().unwrap().to_owned())
+        },
+        || format!("no {what}: {}", collector.stderr()),
+    );
+    (began.elapsed(), message)
 }
 
 /// Waits until a gauge has this value.
 fn gauge(collector: &Collector, name: &str, value: f64) {
-    let began = Instant::now();
-    while collector.metrics().unwrap().sum(name, &[]) != Some(value) {
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "{name} is {:?}, not {value}",
-            collector.metrics().unwrap().sum(name, &[])
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    let current = || collector.metrics().unwrap().sum(name, &[]);
+    wait::until(
+        Duration::from_secs(5),
+        || current() == Some(value),
+        || format!("{name} is {:?}, not {value}", current()),
+    );
 }
 
 fn gauge_is_there(collector: &Collector, name: &str) {
-    let began = Instant::now();
-    while collector.metrics().unwrap().sum(name, &[]).is_none() {
-        assert!(began.elapsed() < Duration::from_secs(5), "no {name}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait::until(
+        Duration::from_secs(5),
+        || collector.metrics().unwrap().sum(name, &[]).is_some(),
+        || format!("no {name}"),
+    );
 }
 
 #[test]
@@ -226,17 +217,16 @@ fn drift_is_told_at_once_and_so_is_its_end() {
     guard.delete_rule(&file.rule("connect")).unwrap();
     guard.add_rule(&file.rule("mkdirat")).unwrap();
     let (took, _) = told(&collector, "rules_drifted", 1, AT_ONCE);
-    let began = Instant::now();
     // The two changes may be seen one by one.
-    let both = loop {
+    let last = || {
         let stream = collector.stream();
-        let last = stream.states("rules_drifted").last().unwrap()["message"].to_string();
-        if last.contains("1 missing") && last.contains("1 too many") {
-            break last;
-        }
-        assert!(began.elapsed() < AT_ONCE, "{last}");
-        thread::sleep(Duration::from_millis(5));
+        stream.states("rules_drifted").last().unwrap()["message"].to_string()
     };
+    let both = wait::for_some(
+        AT_ONCE,
+        || Some(last()).filter(|last| last.contains("1 missing") && last.contains("1 too many")),
+        last,
+    );
     assert!(
         both.contains("-S connect") && both.contains("-S mkdirat"),
         "{both}"
@@ -318,15 +308,11 @@ fn rules_taken_out_are_put_back_and_the_calls_in_between_are_given_back_with_the
     guard.delete_rule(&file.rule("openat")).unwrap();
     let began = Instant::now();
     let wanted = [file.rule("openat"), file.rule("connect")];
-    while kernel_rules() != wanted {
-        assert!(
-            began.elapsed() < AT_ONCE,
-            "{:?}: {}",
-            kernel_rules(),
-            collector.stderr()
-        );
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait::until(
+        AT_ONCE,
+        || kernel_rules() == wanted,
+        || format!("{:?}: {}", kernel_rules(), collector.stderr()),
+    );
     println!("the rule was back after {:?}", began.elapsed());
     let report = load.finish().unwrap();
     assert_eq!(report.calls, calls);

@@ -10,7 +10,6 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use audit_collector_tests::audit_state::{AuditGuard, KEY, rule_for};
@@ -25,7 +24,7 @@ use audit_collector_tests::requirement::{
 };
 use audit_collector_tests::storm::rules;
 use audit_collector_tests::stream::{Event, tally};
-use audit_collector_tests::workload;
+use audit_collector_tests::{wait, workload};
 use collector::audit::arch::Arch;
 use collector::audit::status::StatusChange;
 
@@ -144,22 +143,18 @@ fn storm_under(
 /// After a storm the collector takes no more memory than docs/memory.md says, beside its rings.
 fn has_handed_memory_back(collector: &Collector) {
     let path = format!("/proc/{}/status", collector.pid());
-    let began = Instant::now();
-    loop {
+    let own_kib = || -> u64 {
         let status = fs::read_to_string(&path).unwrap();
         let own = status
             .lines()
             .find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib: u64 = (own.unwrap().trim().trim_end_matches(" kB").parse()).unwrap();
-        if kib <= 40 << 10 {
-            return;
-        }
-        assert!(
-            began.elapsed() < patience(MEMORY_TIME),
-            "{kib} KiB are still taken"
-        );
-        thread::sleep(Duration::from_millis(100));
-    }
+        own.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    wait::until(
+        patience(MEMORY_TIME),
+        || own_kib() <= 40 << 10,
+        || format!("{} KiB are still taken", own_kib()),
+    );
 }
 
 impl Outcome {

@@ -5,7 +5,7 @@
 use collector_ebpf::{Comparison, Fact, Plan, TaskState};
 
 use crate::audit::arch::Arch;
-use crate::audit::rules::{self, Action, Field, Operator, Rule};
+use crate::audit::rules::{self, Action, Field, Operator, Permissions, Rule};
 use crate::probe::calls::{self, PermissionTest};
 use crate::probe::files;
 use crate::probe::mirror::MANY_RULES;
@@ -45,7 +45,7 @@ enum Known {
     Open(Test),
 }
 
-const UNJUDGED: Test = Test {
+pub(super) const UNJUDGED: Test = Test {
     fact: Fact::Unjudged,
     comparison: Comparison::EQUAL,
     value: 1,
@@ -102,7 +102,7 @@ pub(super) fn exit(rule: &Rule, place: usize, arch: Arch, syscall: u32) -> Optio
 }
 
 /// Puts the tests that decide before those that cannot: all must hold, so their order is free.
-fn finish(action: Action, number: u16, mut tests: Vec<Test>, asks: u16) -> Compiled {
+pub(super) fn finish(action: Action, number: u16, mut tests: Vec<Test>, asks: u16) -> Compiled {
     tests.sort_by_key(|test| test.fact == Fact::Unjudged);
     tests.dedup();
     if tests.is_empty() {
@@ -205,12 +205,18 @@ pub(super) fn identity(field: Field, value: u32) -> Option<(Fact, u32)> {
     })
 }
 
+/// What open flags can ask for (`ACC_MODE` of include/linux/fs.h), of the `AUDIT_PERM_*` bits.
+const OPEN_MAY_ASK: u32 = Permissions::READ.0 | Permissions::WRITE.0;
+
 fn permission(test: PermissionTest, comparison: Comparison, value: u32) -> Known {
     let negated = comparison == Comparison::NOT_EQUAL;
     match test {
         PermissionTest::Fixed(asked) => known((asked & value != 0) != negated),
         // A test for *no* common bit has no comparison of its own.
         _ if negated => Known::Open(UNJUDGED),
+        PermissionTest::OpenFlags1 | PermissionTest::OpenFlags2 if value & OPEN_MAY_ASK == 0 => {
+            Known::False
+        }
         PermissionTest::OpenFlags1 | PermissionTest::OpenFlags2 => Known::Open(Test {
             fact: if test == PermissionTest::OpenFlags1 {
                 Fact::OpenAccess1
@@ -218,7 +224,8 @@ fn permission(test: PermissionTest, comparison: Comparison, value: u32) -> Known
                 Fact::OpenAccess2
             },
             comparison: Comparison::BIT_MASK,
-            value,
+            // Without the others more rules ask the same.
+            value: value & OPEN_MAY_ASK,
             groups: Groups::DoNot,
         }),
         PermissionTest::Unknown => Known::Open(UNJUDGED),

@@ -404,16 +404,8 @@ fn numbers<const N: usize, T>(
     flags: u8,
     number: impl Fn([u8; N]) -> T,
 ) -> Captured<Box<[T]>> {
-    if flags & string_flags::UNREADABLE != 0 {
-        return Captured::Unreadable;
-    }
     let (whole, _) = string.as_chunks::<N>();
-    let numbers = whole.iter().map(|bytes| number(*bytes)).collect();
-    if flags & string_flags::TRUNCATED != 0 {
-        Captured::Truncated(numbers)
-    } else {
-        Captured::Whole(numbers)
-    }
+    captured(whole.iter().map(|bytes| number(*bytes)).collect(), flags)
 }
 
 /// The beginning of an argument vector as `proctitle=` shows it (kernel/auditsc.c `audit_log_proctitle`, mm/util.c

@@ -11,8 +11,8 @@
 use std::collections::HashMap;
 
 use collector_ebpf::{
-    Comparison, Condition, Conditions, Fact, Facts, MAX_CONDITIONS, NO_PROGRAM, Plan, Ruling,
-    SYSCALL_NUMBERS, TaskState,
+    Condition, Conditions, Fact, Facts, MAX_CONDITIONS, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS,
+    TaskState,
 };
 
 use crate::audit::arch::Arch;
@@ -20,9 +20,10 @@ use crate::audit::record::RecordType;
 use crate::audit::rules::{Action, FilterList, Keys, Rule};
 use crate::byte_string::ByteString;
 use crate::probe::calls;
-use crate::probe::compile::{self, Compiled, Groups};
+use crate::probe::compile::{self, Compiled};
 use crate::probe::observation::{Observation, Verdict};
 use crate::probe::places::Places;
+use crate::probe::program;
 use crate::probe::settle::{self, Settled};
 
 /// In place of a rule's number where a program did not fit.
@@ -171,50 +172,21 @@ impl Mirror {
         if self.conditions.is_empty() {
             // At 0: what stands for every program that does not fit.
             self.conditions.push(Condition {
-                value: 1,
-                next_rule: NO_PROGRAM,
                 rule: MANY_RULES,
                 fact: Fact::Unjudged as u8,
-                comparison: Comparison::EQUAL.0,
                 flags: Condition::LAST | Condition::ALWAYS,
-                padding: 0,
+                ..Condition::END
             });
+            self.conditions.push(Condition::END);
         }
-        let length: usize = program.iter().map(|rule| rule.tests.len()).sum();
-        if self.conditions.len() + length > MAX_CONDITIONS as usize {
-            return 0;
-        }
-        let start = self.conditions.len() as u16;
-        for (place, rule) in program.iter().enumerate() {
-            let next = self.conditions.len() + rule.tests.len();
-            let next_rule = if place + 1 == program.len() {
-                NO_PROGRAM
-            } else {
-                next as u16
-            };
-            for (index, test) in rule.tests.iter().enumerate() {
-                let mut flags = 0;
-                if index + 1 == rule.tests.len() {
-                    flags |= Condition::LAST;
-                }
-                if rule.action == Action::Always {
-                    flags |= Condition::ALWAYS;
-                }
-                if test.groups == Groups::Count {
-                    flags |= Condition::GROUPS;
-                }
-                self.conditions.push(Condition {
-                    value: test.value,
-                    next_rule,
-                    rule: rule.number,
-                    fact: test.fact as u8,
-                    comparison: test.comparison.0,
-                    flags,
-                    padding: 0,
-                });
+        let start = self.conditions.len();
+        match program::lay_out(program, start) {
+            Some(conditions) if start + conditions.len() <= MAX_CONDITIONS as usize => {
+                self.conditions.extend(conditions);
+                start as u16
             }
+            _ => 0,
         }
-        start
     }
 }
 
@@ -502,7 +474,8 @@ mod tests {
     #[test]
     fn the_same_rules_share_one_program() {
         let all = Mirror::compile(&[Rule::always_exit().all_syscalls()]);
-        assert_eq!(all.conditions().len(), 2);
+        // Those of all programs that do not fit, and those of the rule.
+        assert_eq!(all.conditions().len(), 2 + 2);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod names;
 pub mod notes;
 pub mod observation;
 pub mod places;
+mod program;
 pub mod resolve;
 pub mod ring;
 pub mod settle;
