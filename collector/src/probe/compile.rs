@@ -14,7 +14,7 @@ use crate::probe::mirror::MANY_RULES;
 pub(super) const SYSCALL_RECORD: u32 = 1300;
 
 /// A rule as tests that must all hold; never empty.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Compiled {
     pub(super) action: Action,
     pub(super) number: u16,
@@ -23,7 +23,7 @@ pub(super) struct Compiled {
     asks: u16,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Test {
     pub(super) fact: Fact,
     pub(super) comparison: Comparison,
@@ -32,7 +32,7 @@ pub(super) struct Test {
 }
 
 /// Whether supplementary groups count.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Groups {
     Count,
     DoNot,

@@ -11,8 +11,8 @@ use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use collector_ebpf::{
-    Active, ContextLayout, Control, EXEMPT_PROCESSES, InFlight, Kept, Layout, MAX_CONDITIONS, Note,
-    Plans, QueueLayout, SYSCALL_NUMBERS, TextMirror,
+    Active, Condition, ContextLayout, Control, EXEMPT_PROCESSES, InFlight, Kept, Layout,
+    MAX_CONDITIONS, Note, Plans, QueueLayout, SYSCALL_NUMBERS, TextMirror,
 };
 use zerocopy::IntoBytes as _;
 
@@ -281,7 +281,7 @@ impl Witness {
             std::thread::sleep(BUFFER_REST.saturating_sub(changed.elapsed()));
         }
         let buffer = 1 - (self.control.active.buffer & 1);
-        let mut conditions = self.array::<12>("CONDITIONS")?;
+        let mut conditions = self.array::<{ size_of::<Condition>() }>("CONDITIONS")?;
         for (index, condition) in (0..).zip(mirror.conditions()) {
             let place = buffer * MAX_CONDITIONS + index;
             write(&mut conditions, "CONDITIONS", place, condition.as_bytes())?;

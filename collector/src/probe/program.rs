@@ -224,10 +224,8 @@ mod tests {
         let mut perhaps_always = None;
         let mut perhaps_never = false;
         for rule in program {
-            let alone = Compiled {
-                action: Action::Always,
-                ..rule.clone()
-            };
+            let mut alone = rule.clone();
+            alone.action = Action::Always;
             let matches = walk(&[alone], facts).0.ruling;
             match (rule.action, matches) {
                 (Action::Always, Ruling::YES) if perhaps_never => return (Ruling::MAYBE, NO_RULE),
@@ -384,7 +382,7 @@ mod tests {
                     0 => Permissions::WRITE,
                     _ => Permissions(Permissions::WRITE.0 | Permissions::ATTRIBUTES.0),
                 };
-                Rule::watch(Watched::File(path.as_bytes()), asked)
+                Rule::watch(Watched::Path(path.as_bytes()), asked)
             })
             .collect();
         assert_eq!(steps(&watches, READ, 1000, None), 2);
