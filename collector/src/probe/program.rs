@@ -4,7 +4,7 @@
 //! So whatever fails takes with it all it can. A condition that fails goes on at the first later rule that does not ask the
 //! same (many rules of security guides ask for the same login uids or open flags), and before rules in a row that
 //! each want another value of one fact stand two conditions that the fact lies between the least and the greatest of
-//! them. A rule in doubt passes over those behind it that can only be in doubt as well and do the same. The order of rules
+//! them, before each half of these again, and so on. A rule in doubt passes over those behind it that can only be in doubt as well and do the same. The order of rules
 //! stays, since the first one that matches decides.
 
 use collector_ebpf::{Comparison, Condition, Fact};
@@ -24,7 +24,7 @@ pub(super) fn lay_out(program: &[Compiled], start: usize) -> Option<Vec<Conditio
     let in_doubt = in_doubt(program, &entries);
     let mut ranges = ranges.into_iter().peekable();
     for (place, (rule, targets)) in program.iter().zip(&targets).enumerate() {
-        if let Some(range) = ranges.next_if(|range| range.first == place) {
+        while let Some(range) = ranges.next_if(|range| range.first == place) {
             conditions.extend(range.conditions(entries[range.end]));
         }
         let last = rule.tests.len() - 1;
@@ -91,7 +91,7 @@ impl Range {
     }
 }
 
-/// The ranges of a program, in order, without overlaps.
+/// The ranges of a program in the order of their first rules, each followed by its halves.
 fn ranges(program: &[Compiled]) -> Vec<Range> {
     // By the place of their first rule, each as long as it can be.
     let mut longest: Vec<Vec<Range>> = vec![Vec::new(); program.len()];
@@ -120,10 +120,35 @@ fn ranges(program: &[Compiled]) -> Vec<Range> {
             .max_by_key(|range| range.end)
         {
             end = range.end;
-            ranges.push(range);
+            push_with_halves(&mut ranges, program, range);
         }
     }
     ranges
+}
+
+fn push_with_halves(ranges: &mut Vec<Range>, program: &[Compiled], range: Range) {
+    let middle = range.first.midpoint(range.end);
+    let halves = [(range.first, middle), (middle, range.end)].map(|(first, end)| {
+        let values = || {
+            let wanted = program[first..end].iter().flat_map(wanted);
+            wanted.filter_map(|(fact, value)| (fact == range.fact).then_some(value))
+        };
+        Range {
+            fact: range.fact,
+            first,
+            end,
+            least: values().min().unwrap_or(u32::MAX),
+            greatest: values().max().unwrap_or(0),
+        }
+    });
+    let width = range.greatest - range.least;
+    ranges.push(range);
+    for half in halves {
+        // Halves that reach as far as the whole tell no more than that.
+        if half.is_worth_it() && half.greatest - half.least < width {
+            push_with_halves(ranges, program, half);
+        }
+    }
 }
 
 /// The facts that `rule` wants to be equal to a value. Groups are left out where supplementary ones will do too.
@@ -141,7 +166,7 @@ fn entries(program: &[Compiled], ranges: &[Range], start: usize) -> Option<Vec<u
     let mut at = start;
     for (place, rule) in program.iter().enumerate() {
         entries.push(u16::try_from(at).ok()?);
-        if ranges.next_if(|range| range.first == place).is_some() {
+        while ranges.next_if(|range| range.first == place).is_some() {
             at += 2;
         }
         at += rule.tests.len();
@@ -262,7 +287,7 @@ mod tests {
         (
             prop::sample::select(&FACTS),
             comparison,
-            0..6_u32,
+            0..9_u32,
             any::<bool>(),
         )
             .prop_map(|(fact, comparison, value, count)| Test {
@@ -278,12 +303,24 @@ mod tests {
     }
 
     fn a_program() -> impl Strategy<Value = Vec<Compiled>> {
-        let rule = (any::<bool>(), prop::collection::vec(a_test(), 1..4));
-        prop::collection::vec(rule, 1..20).prop_map(|rules| {
+        let rule = (
+            any::<bool>(),
+            prop::collection::vec(a_test(), 1..4),
+            0..9_u32,
+        );
+        (prop::collection::vec(rule, 1..40), any::<bool>()).prop_map(|(rules, of_users)| {
             rules
                 .into_iter()
                 .zip(0..)
-                .map(|((always, tests), number)| {
+                .map(|((always, mut tests, uid), number)| {
+                    if of_users {
+                        tests.push(Test {
+                            fact: Fact::Uid,
+                            comparison: Comparison::EQUAL,
+                            value: uid,
+                            groups: Groups::DoNot,
+                        });
+                    }
                     let action = if always {
                         Action::Always
                     } else {
@@ -296,7 +333,7 @@ mod tests {
     }
 
     fn some_facts() -> impl Strategy<Value = Facts> {
-        let fact = (0..7_u32, 0..4_u32);
+        let fact = (0..10_u32, 0..4_u32);
         prop::collection::vec(fact, FACTS.len() - 1).prop_map(|values| {
             let mut facts = Facts::default();
             facts.set(Fact::One, 1);
@@ -346,6 +383,10 @@ mod tests {
 
     /// How many conditions it takes to judge an openat of user 0 with these flags, when it is made or when it has returned.
     fn steps(rules: &[Rule], flags: i32, auid: u32, result: Option<i64>) -> u32 {
+        steps_of(0, rules, flags, auid, result)
+    }
+
+    fn steps_of(uid: u32, rules: &[Rule], flags: i32, auid: u32, result: Option<i64>) -> u32 {
         let syscall = ARCH.syscall_number("openat").unwrap();
         let program: Vec<Compiled> = rules
             .iter()
@@ -355,7 +396,7 @@ mod tests {
         let mut facts = Facts::default();
         for (fact, value) in [
             (Fact::One, 1),
-            (Fact::Uid, 0),
+            (Fact::Uid, uid),
             (Fact::Auid, auid),
             (Fact::AuidSet, u32::from(auid != u32::MAX)),
         ] {
@@ -375,6 +416,11 @@ mod tests {
             .collect();
         assert!(of_users.len() > MAX_STEPS as usize);
         assert_eq!(steps(&of_users, READ, 1000, None), 2);
+        // Of one of them: up to four conditions for each time that its part is halved, and the rules of the last part.
+        for uid in (1000..2000).step_by(9) {
+            let steps = steps_of(uid, &of_users, READ, 1000, None);
+            assert!(steps <= 40, "{uid}: {steps}");
+        }
         let watches: Vec<Rule> = (0..300)
             .map(|n| {
                 let path = format!("/etc/{n}");
