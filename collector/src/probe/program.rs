@@ -439,7 +439,7 @@ mod tests {
                     .condition(Field::EXIT, Operator::EQUAL, [-13_i32, -1][n % 2] as u32)
                     .condition(Field::LOGINUID, Operator::GREATER_OR_EQUAL, 1000)
                     .condition(Field::LOGINUID, Operator::NOT_EQUAL, u32::MAX)
-                    .text(Field::DIR, Operator::EQUAL, &format!("/home/{n}"))
+                    .text(Field::DIR, Operator::EQUAL, format!("/home/{n}"))
             })
             .collect();
         // Nobody has logged in, root has, and a user whom the rules mean opens a file without an error.
