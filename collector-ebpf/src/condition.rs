@@ -1,10 +1,9 @@
 //! Audit rules in compiled form.
 //!
 //! A rule becomes a run of [`Condition`]s, of which the last carries its action. The program for one (arch, system call)
-//! is such runs one after the other, and at its end a rule `never` that always matches. Where a condition fails, the walk
-//! goes on at the first rule that may still match, and where it cannot be told whether a rule matches, at the first one that may
-//! still change what follows from that; conditions that no rule ends with may stand before a run of rules, to
-//! pass over all of them.
+//! is such runs one after the other, and at its end a rule `never` that always matches. A condition says where to go on if it fails,
+//! and if its rule is in doubt: not before the next rule, and as much further as nothing there could change the outcome.
+//! Conditions that no rule ends with may stand before several rules, to pass over all of them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -40,7 +39,7 @@ pub struct Condition {
 const _: () = assert!(size_of::<Condition>() == 16);
 
 impl Condition {
-    /// What stands at the end of a program.
+    /// What stands at the end of a program. It never fails and is never in doubt, so it goes on nowhere.
     pub const END: Self = Self {
         value: 1,
         otherwise: 0,

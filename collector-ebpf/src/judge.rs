@@ -9,6 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::condition::{Condition, NO_RULE};
 use crate::facts::Facts;
+use crate::plan::NO_PROGRAM;
 
 /// Conditions looked at for one call; more make the verdict *maybe*.
 pub const MAX_STEPS: u32 = 256;
@@ -85,14 +86,19 @@ pub trait Conditions {
     }
 }
 
-/// Walks the rules that begin at `start`.
+/// Walks the rules that begin at `start`. [`NO_PROGRAM`] stands for none, which report nothing.
 #[inline(always)]
 pub fn judge<C: Conditions>(conditions: &C, start: u16, facts: &mut Facts) -> Judgement {
     store!(facts.walk.at, u32::from(start));
     store!(facts.walk.doubt, 0);
     store!(facts.walk.perhaps_always, u32::from(NO_RULE));
     store!(facts.walk.perhaps_never, 0);
-    store!(facts.walk.ruling, Ruling::MAYBE.0);
+    // What it stays where the walk does not come to an end; there are no conditions at NO_PROGRAM.
+    let unfinished = match start {
+        NO_PROGRAM => Ruling::NO,
+        _ => Ruling::MAYBE,
+    };
+    store!(facts.walk.ruling, unfinished.0);
     store!(facts.walk.rule, u32::from(NO_RULE));
     for _ in 0..MAX_STEPS {
         let at = load!(facts.walk.at);
@@ -359,6 +365,12 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn no_program_reports_nothing() {
+        let judgement = judge(&list(&[]), NO_PROGRAM, &mut facts(&[]));
+        assert_eq!((judgement.ruling, judgement.rule), (Ruling::NO, NO_RULE));
     }
 
     #[test]

@@ -101,6 +101,11 @@ pub(super) fn exit(rule: &Rule, place: usize, arch: Arch, syscall: u32) -> Optio
     Some(finish(rule.action, number, tests, asks))
 }
 
+/// A rule `always` that no call can be judged by.
+pub(super) fn perhaps(number: u16) -> Compiled {
+    finish(Action::Always, number, vec![UNJUDGED], 0)
+}
+
 /// Puts the tests that decide before those that cannot: all must hold, so their order is free.
 pub(super) fn finish(action: Action, number: u16, mut tests: Vec<Test>, asks: u16) -> Compiled {
     tests.sort_by_key(|test| test.fact == Fact::Unjudged);

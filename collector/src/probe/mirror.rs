@@ -1,18 +1,17 @@
 //! The loaded audit rules, compiled into what the BPF programs evaluate.
 //!
-//! Owns the way from `struct audit_rule_data` to [`Condition`]s, with the semantics of kernel/auditsc.c
+//! Owns the way from `struct audit_rule_data` to [`Condition`]s, which [`program`] lays out, with the semantics of kernel/auditsc.c
 //! `audit_filter_rules` (6.12); must not know maps or the kernel at hand. The evaluator is
 //! [`collector_ebpf::judge`], the same in the BPF programs and here. A field that neither can judge makes its rule
 //! *maybe*; nothing is guessed.
 //!
-//! Bounds: [`MAX_CONDITIONS`] conditions in all, [`MAX_STEPS`](collector_ebpf::MAX_STEPS) per call; what does not fit
+//! Bounds: [`MAX_CONDITIONS`](collector_ebpf::MAX_CONDITIONS) conditions in all, [`MAX_STEPS`](collector_ebpf::MAX_STEPS) per call; what does not fit
 //! is *maybe*.
 
 use std::collections::HashMap;
 
 use collector_ebpf::{
-    Condition, Conditions, Fact, Facts, MAX_CONDITIONS, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS,
-    TaskState,
+    Condition, Conditions, Fact, Facts, NO_PROGRAM, Plan, Ruling, SYSCALL_NUMBERS, TaskState,
 };
 
 use crate::audit::arch::Arch;
@@ -110,12 +109,6 @@ impl Mirror {
     /// Judges a call by what is known of it.
     pub fn judge(&self, arch: Arch, syscall: u32, facts: &Facts) -> Judgement {
         let start = self.start(arch, syscall);
-        if start == NO_PROGRAM {
-            return Judgement {
-                verdict: None,
-                rule: None,
-            };
-        }
         let mut facts = *facts;
         let judgement = collector_ebpf::judge(&List(&self.conditions), start, &mut facts);
         Judgement {
@@ -171,21 +164,17 @@ impl Mirror {
     fn add(&mut self, program: &[Compiled]) -> u16 {
         if self.conditions.is_empty() {
             // At 0: what stands for every program that does not fit.
-            self.conditions.push(Condition {
-                rule: MANY_RULES,
-                fact: Fact::Unjudged as u8,
-                flags: Condition::LAST | Condition::ALWAYS,
-                ..Condition::END
-            });
-            self.conditions.push(Condition::END);
+            let perhaps = compile::perhaps(MANY_RULES);
+            self.conditions
+                .extend(program::lay_out(&[perhaps], 0).unwrap_or_default());
         }
         let start = self.conditions.len();
         match program::lay_out(program, start) {
-            Some(conditions) if start + conditions.len() <= MAX_CONDITIONS as usize => {
+            Some(conditions) => {
                 self.conditions.extend(conditions);
                 start as u16
             }
-            _ => 0,
+            None => 0,
         }
     }
 }
@@ -264,6 +253,8 @@ impl Conditions for List<'_> {
 
 #[cfg(test)]
 mod tests {
+    use collector_ebpf::MAX_CONDITIONS;
+
     use super::*;
     use crate::audit::rules::{Field, Operator, Permissions, Watched};
 
@@ -488,5 +479,13 @@ mod tests {
         assert!(mirror.conditions().len() <= MAX_CONDITIONS as usize);
         let judgement = mirror.judge(ARCH, openat(), &facts());
         assert_eq!((judgement.verdict, judgement.rule), (MAYBE, None));
+        for (index, condition) in mirror.conditions().iter().enumerate() {
+            let forward = |target| usize::from(target) > index;
+            let goes_on = forward(condition.otherwise) && forward(condition.in_doubt);
+            assert!(
+                goes_on || *condition == Condition::END,
+                "{index}: {condition:?}"
+            );
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! The rules of one call, laid out as the [`Condition`]s that the BPF programs walk.
 //!
 //! The kernel goes through every rule; a call that no rule is about would cost a step of BPF for each of them as well.
-//! So whatever fails takes with it all it can. A condition that fails goes on at the first later rule that does not ask the
-//! same (many rules of security guides ask for the same login uids or open flags), and before rules in a row that
-//! each want another value of one fact stand two conditions that the fact lies between the least and the greatest of
-//! them, before each half of these again, and so on. A rule in doubt passes over those behind it that can only be in doubt as well and do the same. The order of rules
-//! stays, since the first one that matches decides.
+//! So whatever fails takes with it all it can:
+//!
+//! - A condition that fails goes on at the first later rule that does not ask the same. Many rules of security guides ask
+//!   for the same login uids or open flags.
+//! - Before rules in a row that each want one value of the same fact stand two conditions, that the fact lies between the
+//!   least and the greatest of them; before either half of these rules again, and so on.
+//! - A rule in doubt passes over those behind it that do the same and can only be in doubt as well.
+//!
+//! The order of rules stays, since the first one that matches decides.
 
-use collector_ebpf::{Comparison, Condition, Fact};
+use collector_ebpf::{Comparison, Condition, Fact, MAX_CONDITIONS, NO_RULE};
 
 use crate::audit::rules::Action;
 use crate::probe::compile::{Compiled, Groups, Test, UNJUDGED};
 
 /// Rules in a row that want values of one fact, from which on it pays to look first whether it can be any of them.
-const LEAST_RULES_IN_A_RANGE: usize = 4;
+const LEAST_RULES_IN_A_RANGE: usize = 8;
 
-/// The conditions of `program`, the first of which will be at index `start`; none where the indices do not suffice.
+/// The conditions of `program`, the first of which will be at index `start`; none where they have no room up to [`MAX_CONDITIONS`].
 pub(super) fn lay_out(program: &[Compiled], start: usize) -> Option<Vec<Condition>> {
     let ranges = ranges(program);
     let mut conditions = Vec::new();
@@ -83,10 +87,12 @@ impl Range {
         .map(|(comparison, value)| Condition {
             value,
             otherwise,
+            in_doubt: otherwise,
+            rule: NO_RULE,
             fact: self.fact as u8,
             comparison: comparison.0,
             flags: 0,
-            ..Condition::END
+            padding: [0; 3],
         })
     }
 }
@@ -126,9 +132,10 @@ fn ranges(program: &[Compiled]) -> Vec<Range> {
     ranges
 }
 
+/// Halves are looked at only where a fact can be in one of them at most; else going through both would cost more than the rules.
 fn push_with_halves(ranges: &mut Vec<Range>, program: &[Compiled], range: Range) {
     let middle = range.first.midpoint(range.end);
-    let halves = [(range.first, middle), (middle, range.end)].map(|(first, end)| {
+    let [one, other] = [(range.first, middle), (middle, range.end)].map(|(first, end)| {
         let values = || {
             let wanted = program[first..end].iter().flat_map(wanted);
             wanted.filter_map(|(fact, value)| (fact == range.fact).then_some(value))
@@ -141,11 +148,9 @@ fn push_with_halves(ranges: &mut Vec<Range>, program: &[Compiled], range: Range)
             greatest: values().max().unwrap_or(0),
         }
     });
-    let width = range.greatest - range.least;
     ranges.push(range);
-    for half in halves {
-        // Halves that reach as far as the whole tell no more than that.
-        if half.is_worth_it() && half.greatest - half.least < width {
+    if one.greatest < other.least || other.greatest < one.least {
+        for half in [one, other].into_iter().filter(Range::is_worth_it) {
             push_with_halves(ranges, program, half);
         }
     }
@@ -161,17 +166,21 @@ fn wanted(rule: &Compiled) -> impl Iterator<Item = (Fact, u32)> {
 
 /// The index at which each rule is entered, and behind them that of the end.
 fn entries(program: &[Compiled], ranges: &[Range], start: usize) -> Option<Vec<u16>> {
+    let index = |at| {
+        let index = u16::try_from(at).ok()?;
+        (u32::from(index) < MAX_CONDITIONS).then_some(index)
+    };
     let mut entries = Vec::with_capacity(program.len() + 1);
     let mut ranges = ranges.iter().peekable();
     let mut at = start;
     for (place, rule) in program.iter().enumerate() {
-        entries.push(u16::try_from(at).ok()?);
+        entries.push(index(at)?);
         while ranges.next_if(|range| range.first == place).is_some() {
             at += 2;
         }
         at += rule.tests.len();
     }
-    entries.push(u16::try_from(at).ok()?);
+    entries.push(index(at)?);
     Some(entries)
 }
 
@@ -234,36 +243,59 @@ mod tests {
         }
     }
 
-    /// What a program says, and after how many conditions.
-    fn walk(program: &[Compiled], facts: &Facts) -> (Judgement, u32) {
+    /// What a program that is laid out from `start` on says, and after how many conditions.
+    fn walk_from(start: u16, program: &[Compiled], facts: &Facts) -> (Judgement, u32) {
+        let mut conditions = vec![Condition::END; usize::from(start)];
+        conditions.extend(lay_out(program, usize::from(start)).unwrap());
         let counted = Counted {
-            conditions: lay_out(program, 0).unwrap(),
+            conditions,
             steps: Cell::new(0),
         };
-        let judgement = judge(&counted, 0, &mut facts.clone());
+        let judgement = judge(&counted, start, &mut facts.clone());
         (judgement, counted.steps.get())
     }
 
-    /// What rules say one after the other, each asked by itself.
+    /// Whether a rule matches, each of its tests asked by itself.
+    fn matches(rule: &Compiled, facts: &Facts) -> Option<bool> {
+        let holds = |test: &Test| {
+            let left = facts.values[test.fact as usize];
+            if facts.impossible & test.fact.bit() != 0 {
+                Some(false)
+            } else if facts.known & test.fact.bit() == 0
+                || test.groups == Groups::Count && left != test.value
+            {
+                None
+            } else {
+                Some(compile::compare(left, test.comparison, test.value))
+            }
+        };
+        let held: Vec<_> = rule.tests.iter().map(holds).collect();
+        if held.contains(&Some(false)) {
+            Some(false)
+        } else if held.contains(&None) {
+            None
+        } else {
+            Some(true)
+        }
+    }
+
+    /// What rules say one after the other.
     fn one_by_one(program: &[Compiled], facts: &Facts) -> (Ruling, u16) {
         let mut perhaps_always = None;
         let mut perhaps_never = false;
         for rule in program {
-            let mut alone = rule.clone();
-            alone.action = Action::Always;
-            let matches = walk(&[alone], facts).0.ruling;
-            match (rule.action, matches) {
-                (Action::Always, Ruling::YES) if perhaps_never => return (Ruling::MAYBE, NO_RULE),
-                (Action::Always, Ruling::YES) if perhaps_always.is_some() => {
+            match (rule.action, matches(rule, facts)) {
+                (Action::Always, Some(true)) if perhaps_never => return (Ruling::MAYBE, NO_RULE),
+                (Action::Always, Some(true)) if perhaps_always.is_some() => {
                     return (Ruling::YES, NO_RULE);
                 }
-                (Action::Always, Ruling::YES) => return (Ruling::YES, rule.number),
-                (Action::Never, Ruling::YES) => break,
-                (Action::Always, Ruling::MAYBE) => {
+                (Action::Always, Some(true)) => return (Ruling::YES, rule.number),
+                (Action::Never, Some(true)) => break,
+                (Action::Always, None) => {
                     perhaps_always = perhaps_always.or(Some(rule.number));
                 }
-                (Action::Never, Ruling::MAYBE) => perhaps_never = true,
-                _ => {}
+                (Action::Never, None) => perhaps_never = true,
+                (_, Some(false)) => {}
             }
         }
         perhaps_always.map_or((Ruling::NO, NO_RULE), |rule| (Ruling::MAYBE, rule))
@@ -284,52 +316,58 @@ mod tests {
                 Comparison::BIT_TEST,
             ]),
         ];
-        (
+        let test = (
             prop::sample::select(&FACTS),
             comparison,
             0..9_u32,
             any::<bool>(),
-        )
-            .prop_map(|(fact, comparison, value, count)| Test {
-                fact,
-                comparison,
-                value,
-                groups: if count && fact == Fact::Gid {
-                    Groups::Count
-                } else {
-                    Groups::DoNot
-                },
-            })
+        );
+        let test = test.prop_map(|(fact, comparison, value, count)| Test {
+            fact,
+            comparison,
+            value,
+            groups: if count && fact == Fact::Gid {
+                Groups::Count
+            } else {
+                Groups::DoNot
+            },
+        });
+        prop_oneof![4 => test, 1 => Just(UNJUDGED)]
+    }
+
+    /// Whom the rules of a program are about.
+    #[derive(Clone, Copy, Debug)]
+    enum Users {
+        Any,
+        OneEach,
+        OneEachInOrder,
     }
 
     fn a_program() -> impl Strategy<Value = Vec<Compiled>> {
-        let rule = (
-            any::<bool>(),
-            prop::collection::vec(a_test(), 1..4),
-            0..9_u32,
-        );
-        (prop::collection::vec(rule, 1..40), any::<bool>()).prop_map(|(rules, of_users)| {
-            rules
-                .into_iter()
-                .zip(0..)
-                .map(|((always, mut tests, uid), number)| {
-                    if of_users {
-                        tests.push(Test {
-                            fact: Fact::Uid,
-                            comparison: Comparison::EQUAL,
-                            value: uid,
-                            groups: Groups::DoNot,
-                        });
-                    }
-                    let action = if always {
-                        Action::Always
-                    } else {
-                        Action::Never
-                    };
-                    compile::finish(action, number, tests, 0)
-                })
-                .collect()
+        let users = prop::sample::select(vec![Users::Any, Users::OneEach, Users::OneEachInOrder]);
+        let action = prop::sample::select(vec![Action::Always, Action::Never]);
+        let rule = (action, prop::collection::vec(a_test(), 1..4), 0..9_u32);
+        (users, prop::collection::vec(rule, 1..40)).prop_map(|(users, rules)| {
+            let rules = rules.into_iter().zip(0_u16..);
+            let finished = rules.map(|((action, mut tests, uid), number)| {
+                tests.extend(match users {
+                    Users::Any => None,
+                    Users::OneEach => Some(is(Fact::Uid, uid)),
+                    Users::OneEachInOrder => Some(is(Fact::Uid, u32::from(number) / 4)),
+                });
+                compile::finish(action, number, tests, 0)
+            });
+            finished.collect()
         })
+    }
+
+    fn is(fact: Fact, value: u32) -> Test {
+        Test {
+            fact,
+            comparison: Comparison::EQUAL,
+            value,
+            groups: Groups::DoNot,
+        }
     }
 
     fn some_facts() -> impl Strategy<Value = Facts> {
@@ -349,10 +387,16 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #![proptest_config(ProptestConfig {
+            cases: 4_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
         #[test]
-        fn what_is_passed_over_would_not_have_matched(program in a_program(), facts in some_facts()) {
-            let judgement = walk(&program, &facts).0;
+        fn what_is_passed_over_would_not_have_matched(
+            program in a_program(), facts in some_facts(), start in 0..100_u16,
+        ) {
+            let judgement = walk_from(start, &program, &facts).0;
             let (ruling, rule) = one_by_one(&program, &facts);
             prop_assert_eq!((judgement.ruling, judgement.rule), (ruling, rule));
         }
@@ -361,90 +405,122 @@ mod tests {
         fn a_walk_only_goes_forward(program in a_program(), start in 0..100_usize) {
             let conditions = lay_out(&program, start).unwrap();
             let end = start + conditions.len() - 1;
-            for (index, condition) in conditions[..conditions.len() - 1].iter().enumerate() {
-                let target = usize::from(condition.otherwise);
-                prop_assert!(start + index < target && target <= end, "{index}: {condition:?}");
-                if condition.flags & Condition::LAST != 0 {
-                    let target = usize::from(condition.in_doubt);
-                    prop_assert!(start + index < target && target <= end, "{index}: {condition:?}");
+            prop_assert_eq!(conditions.last(), Some(&Condition::END));
+            for (index, condition) in (start..end).zip(&conditions) {
+                for target in [condition.otherwise, condition.in_doubt] {
+                    let target = usize::from(target);
+                    prop_assert!(index < target && target <= end, "{index}: {condition:?}");
                 }
             }
-            prop_assert_eq!(conditions.last(), Some(&Condition::END));
         }
     }
 
+    /// Rules `always` that each want one value of a fact.
+    fn of_each(fact: Fact, values: impl IntoIterator<Item = u32>) -> Vec<Compiled> {
+        let tests = values.into_iter().map(|value| vec![is(fact, value)]);
+        tests
+            .zip(0..)
+            .map(|(tests, number)| compile::finish(Action::Always, number, tests, 0))
+            .collect()
+    }
+
+    fn facts(of: &[(Fact, u32)]) -> Facts {
+        let mut facts = Facts::default();
+        facts.set(Fact::One, 1);
+        for (fact, value) in of {
+            facts.set(*fact, *value);
+        }
+        facts
+    }
+
+    #[test]
+    fn one_rule_of_many_is_found_in_few_steps() {
+        let rules = of_each(Fact::Uid, 1000..2000);
+        assert!(rules.len() > MAX_STEPS as usize);
+        for uid in [0, 999, 2000, u32::MAX] {
+            let (judgement, steps) = walk_from(0, &rules, &facts(&[(Fact::Uid, uid)]));
+            assert_eq!(
+                (judgement.ruling, steps),
+                (Ruling::NO, 3 - u32::from(uid < 1000))
+            );
+        }
+        // Four conditions for each time that its part is halved, seven times, and the rules of the last part.
+        for uid in 1000..2000 {
+            let (judgement, steps) = walk_from(0, &rules, &facts(&[(Fact::Uid, uid)]));
+            assert_eq!(judgement.ruling, Ruling::YES);
+            assert_eq!(u32::from(judgement.rule), uid - 1000);
+            assert!(steps <= 4 * 7 + 16, "{uid}: {steps}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_passed_over_takes_hardly_more_than_the_rules_themselves() {
+        let interleaved = of_each(Fact::Uid, (0..160).map(|n| 1000 + n + 60_000 * (n % 2)));
+        let (judgement, steps) = walk_from(0, &interleaved, &facts(&[(Fact::Uid, 5000)]));
+        assert_eq!((judgement.ruling, steps), (Ruling::NO, 2 + 160 + 1));
+        let of_results = of_each(Fact::Exit, 0..160);
+        let (judgement, steps) = walk_from(0, &of_results, &facts(&[]));
+        assert_eq!(judgement.ruling, Ruling::MAYBE);
+        assert!(steps <= 160 * 3 / 2, "{steps}");
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_laid_out() {
+        let rules = of_each(Fact::Uid, [5, 6]);
+        let room = MAX_CONDITIONS as usize - 3;
+        assert_eq!(
+            lay_out(&rules, room).map(|conditions| conditions.len()),
+            Some(3)
+        );
+        assert_eq!(lay_out(&rules, room + 1), None);
+        assert_eq!(lay_out(&rules, usize::from(u16::MAX)), None);
+    }
+
     const ARCH: Arch = Arch::NATIVE;
-    const READ: i32 = libc::O_RDONLY;
-    const WRITE: i32 = libc::O_WRONLY;
 
-    fn openat() -> Rule {
-        Rule::always_exit().arch(ARCH).syscalls(ARCH, &["openat"])
-    }
-
-    /// How many conditions it takes to judge an openat of user 0 with these flags, when it is made or when it has returned.
-    fn steps(rules: &[Rule], flags: i32, auid: u32, result: Option<i64>) -> u32 {
-        steps_of(0, rules, flags, auid, result)
-    }
-
-    fn steps_of(uid: u32, rules: &[Rule], flags: i32, auid: u32, result: Option<i64>) -> u32 {
+    /// How many conditions it takes to judge an openat of root, who has logged in as `auid`, when it is made.
+    fn steps(rules: &[Rule], flags: i32, auid: u32) -> (Ruling, u32) {
         let syscall = ARCH.syscall_number("openat").unwrap();
         let program: Vec<Compiled> = rules
             .iter()
             .zip(0..)
             .map(|(rule, place)| compile::exit(rule, place, ARCH, syscall).unwrap())
             .collect();
-        let mut facts = Facts::default();
-        for (fact, value) in [
-            (Fact::One, 1),
-            (Fact::Uid, uid),
-            (Fact::Auid, auid),
-            (Fact::AuidSet, u32::from(auid != u32::MAX)),
-        ] {
-            facts.set(fact, value);
-        }
+        let set = u32::from(auid != u32::MAX);
+        let mut facts = facts(&[(Fact::Uid, 0), (Fact::Auid, auid), (Fact::AuidSet, set)]);
         facts.set_args(&[0, 0, flags as u64, 0, 0, 0, 0, 0]);
-        if let Some(result) = result {
-            facts.set_result(result);
-        }
-        walk(&program, &facts).1
+        let (judgement, steps) = walk_from(0, &program, &facts);
+        (judgement.ruling, steps)
     }
 
     #[test]
-    fn many_rules_that_are_about_others_take_few_steps() {
-        let of_users: Vec<Rule> = (0..1000)
-            .map(|n| openat().condition(Field::UID, Operator::EQUAL, 1000 + n))
-            .collect();
-        assert!(of_users.len() > MAX_STEPS as usize);
-        assert_eq!(steps(&of_users, READ, 1000, None), 2);
-        // Of one of them: up to four conditions for each time that its part is halved, and the rules of the last part.
-        for uid in (1000..2000).step_by(9) {
-            let steps = steps_of(uid, &of_users, READ, 1000, None);
-            assert!(steps <= 40, "{uid}: {steps}");
-        }
+    fn rules_of_security_guides_that_ask_the_same_take_few_steps() {
         let watches: Vec<Rule> = (0..300)
             .map(|n| {
                 let path = format!("/etc/{n}");
                 let asked = match n % 2 {
                     0 => Permissions::WRITE,
-                    _ => Permissions(Permissions::WRITE.0 | Permissions::ATTRIBUTES.0),
+                    _ => Permissions::WRITE.and(Permissions::ATTRIBUTES),
                 };
                 Rule::watch(Watched::Path(path.as_bytes()), asked)
             })
             .collect();
-        assert_eq!(steps(&watches, READ, 1000, None), 2);
-        assert_eq!(steps(&watches, WRITE, 1000, None), 3);
+        assert_eq!(steps(&watches, libc::O_RDONLY, 1000), (Ruling::NO, 2));
+        assert_eq!(steps(&watches, libc::O_WRONLY, 1000), (Ruling::MAYBE, 3));
         let refused: Vec<Rule> = (0..100)
             .map(|n| {
-                openat()
+                Rule::always_exit()
+                    .arch(ARCH)
+                    .syscalls(ARCH, &["openat"])
                     .condition(Field::EXIT, Operator::EQUAL, [-13_i32, -1][n % 2] as u32)
                     .condition(Field::LOGINUID, Operator::GREATER_OR_EQUAL, 1000)
                     .condition(Field::LOGINUID, Operator::NOT_EQUAL, u32::MAX)
                     .text(Field::DIR, Operator::EQUAL, format!("/home/{n}"))
             })
             .collect();
-        // Nobody has logged in, root has, and a user whom the rules mean opens a file without an error.
-        assert_eq!(steps(&refused, READ, u32::MAX, None), 6);
-        assert_eq!(steps(&refused, READ, 0, None), 5);
-        assert_eq!(steps(&refused, READ, 1000, Some(3)), 2);
+        // A daemon, root, and a user.
+        assert_eq!(steps(&refused, libc::O_RDONLY, u32::MAX), (Ruling::NO, 6));
+        assert_eq!(steps(&refused, libc::O_RDONLY, 0), (Ruling::NO, 5));
+        assert_eq!(steps(&refused, libc::O_RDONLY, 1000), (Ruling::MAYBE, 7));
     }
 }
