@@ -57,8 +57,8 @@ pub struct Limits {
     pub max_bytes_per_event: usize,
     /// Bytes of all records in flight.
     pub max_bytes: usize,
-    /// Events remembered after they were handed on, to tell late records and repeated ones; as many again of those that were
-    /// handed on before their end.
+    /// Events remembered at most after they were handed on, to tell late records and repeated ones, and the last half as many
+    /// surely; as many again of those that were handed on before their end.
     pub remembered: usize,
     /// What ends an event.
     pub end: EventEnd,

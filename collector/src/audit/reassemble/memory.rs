@@ -3,6 +3,7 @@
 //! Bounds: as many events as the reassembler's limits say, as many again of which more may come, and [`Seen::RECORDS`] records of each.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 
 use super::Key;
 
@@ -11,8 +12,6 @@ use super::Key;
 pub(super) struct Seen {
     hashes: [u64; Self::RECORDS],
     len: usize,
-    /// Whether more of it may come.
-    open: bool,
 }
 
 impl Seen {
@@ -33,56 +32,66 @@ impl Seen {
 }
 
 /// The events handed on last.
+///
+/// In two generations, of which the older is forgotten as a whole. To take the oldest event out for each new one would leave
+/// marks in the table of where events were, for which it grows to twice the size.
 pub(super) struct HandedOn {
     capacity: usize,
-    events: HashMap<Key, Seen>,
-    order: VecDeque<Key>,
+    current: HashMap<Key, Seen>,
+    former: HashMap<Key, Seen>,
     /// Those of which more may come, which a call that blocks puts off for as long as it likes: no storm of events that ended
     /// may make them forgotten.
-    open: VecDeque<Key>,
+    open: HashMap<Key, Seen>,
+    open_order: VecDeque<Key>,
 }
 
 impl HandedOn {
+    /// Remembers at most `capacity` events, and the last half as many surely.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            events: HashMap::new(),
-            order: VecDeque::new(),
-            open: VecDeque::new(),
+            current: HashMap::new(),
+            former: HashMap::new(),
+            open: HashMap::new(),
+            open_order: VecDeque::new(),
         }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Seen> {
-        self.events.get(key)
+        [&self.current, &self.former, &self.open]
+            .into_iter()
+            .find_map(|events| events.get(key))
     }
 
-    /// Adds an event's records, and forgets the oldest event where there are too many.
+    /// Adds an event's records, and forgets the oldest events where there are too many.
     pub(super) fn remember(&mut self, key: Key, hashes: &[u64]) {
-        let order = &mut self.order;
-        let seen = self.events.entry(key).or_insert_with(|| {
-            order.push_back(key);
-            Seen::default()
-        });
-        seen.add(hashes);
-        if self.order.len() > self.capacity
-            && let Some(oldest) = self.order.pop_front()
-            && self.events.get(&oldest).is_some_and(|seen| !seen.open)
-        {
-            self.events.remove(&oldest);
+        if let Some(seen) = self.open.get_mut(&key) {
+            seen.add(hashes);
+            return;
         }
+        if self.current.len() >= self.capacity / 2 {
+            mem::swap(&mut self.current, &mut self.former);
+            self.current.clear();
+        }
+        let former = self.former.remove(&key);
+        let seen = self
+            .current
+            .entry(key)
+            .or_insert(former.unwrap_or_default());
+        seen.add(hashes);
     }
 
     /// More may come of this event, which was just remembered: forgets it only where there are too many of that kind.
     pub(super) fn keep_open(&mut self, key: Key) {
-        let Some(seen) = self.events.get_mut(&key).filter(|seen| !seen.open) else {
+        let Some(seen) = self.current.remove(&key) else {
             return;
         };
-        seen.open = true;
-        self.open.push_back(key);
-        if self.open.len() > self.capacity
-            && let Some(oldest) = self.open.pop_front()
+        self.open.insert(key, seen);
+        self.open_order.push_back(key);
+        if self.open_order.len() > self.capacity
+            && let Some(oldest) = self.open_order.pop_front()
         {
-            self.events.remove(&oldest);
+            self.open.remove(&oldest);
         }
     }
 }

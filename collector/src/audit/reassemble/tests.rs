@@ -309,8 +309,13 @@ fn memory_of_events_handed_on_is_bounded() {
         let key = bench.reassembler.key(&avc(*serial));
         bench.reassembler.handed_on.get(&key).is_some()
     };
-    let expected: Vec<u32> = (210..220).chain(310..320).collect();
-    assert_eq!((0..320).filter(known).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        (0..300).filter(known).collect::<Vec<_>>(),
+        (210..220).collect::<Vec<_>>()
+    );
+    // At most ten of the others, and the last five surely.
+    assert!((315..320).all(|serial| known(&serial)));
+    assert!(!(300..310).any(|serial| known(&serial)));
 }
 
 #[test]
